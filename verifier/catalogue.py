@@ -1,0 +1,63 @@
+"""What a build can certify, what a request costs, and how it gets on, as told to users."""
+
+from dataclasses import dataclass
+
+from verifier.certificate import Certificate, Grade, SmoothedPrediction
+from verifier.problem import Norm
+
+
+@dataclass(frozen=True)
+class MethodInfo:
+    """What one method certifies.
+
+    Args:
+        name: as in requests.
+        summary: what it does, in a sentence.
+        norms: that it treats.
+        grade: of its certificates.
+        guarantee: what exactly is guaranteed.
+        parameters: name -> meaning, range, default.
+    """
+
+    name: str
+    summary: str
+    norms: tuple[Norm, ...]
+    grade: Grade
+    guarantee: str
+    parameters: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a request costs and can reach.
+
+    Args:
+        forward_passes: of all its inputs together.
+        largest_radius: that its parameters can prove, were all votes to agree.
+        seconds: at the rate measured last on this model; None where none was measured yet.
+        warnings: what is allowed but probably not meant.
+    """
+
+    forward_passes: int
+    largest_radius: float
+    seconds: float | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a device step brought to a call.
+
+    Args:
+        digest: of the model version that the name resolved to.
+        results: decided since the last one, in any order, each with its index.
+        inputs: received so far.
+        forward_passes: done so far.
+        price: of the inputs received last; None where the server did not say it again.
+    """
+
+    digest: str
+    results: tuple[Certificate | SmoothedPrediction, ...]
+    inputs: int
+    forward_passes: int
+    price: Price | None = None

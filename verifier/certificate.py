@@ -1,0 +1,234 @@
+"""The answer: a verdict about one input, the statement it proves, and the evidence to check it."""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+from verifier.methods import Rng, Smoothing
+from verifier.problem import Norm
+
+
+class Verdict(StrEnum):
+    """What was decided about one input. "Could not decide" is an answer, not an error."""
+
+    CERTIFIED = "certified"
+    """The prediction holds within the radius (and the radius reaches eps, where one was asked about)."""
+    ABSTAINED = "abstained"
+    """The votes are too divided: no class has a lower bound above 1/2 (or above the runner-up's upper bound)."""
+    UNKNOWN = "unknown"
+    """Not decided: the bound is too loose for eps, or the work stopped before its end."""
+    FALSIFIED = "falsified"
+    """A counterexample within eps was found and evaluated again."""
+
+
+class Grade(StrEnum):
+    """In which sense a certificate is true."""
+
+    STATISTICAL = "statistical"
+    """True except with probability at most alpha over the draws."""
+    FLOAT_SOUND = "float_sound"
+    """A theorem about the network over the reals, every rounding accounted for."""
+    REAL_ARITHMETIC = "real_arithmetic"
+    """A theorem if the computation had been exact; roundings are not accounted for."""
+    SOLVER_TOLERANCE = "solver_tolerance"
+    """True up to the stated tolerance of a numerical solver."""
+
+
+class NoiseModel(StrEnum):
+    """Whether the noise that was drawn is the noise of the theorem."""
+
+    IDEAL = "ideal"
+    """Drawn in floating point, the theorem applied as if it were exactly Gaussian and the sums exact."""
+    EXACT = "exact"
+    """Drawn exactly from the distribution that the theorem speaks about."""
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """Grade of a certificate.
+
+    Args:
+        grade: in which sense it is true.
+        alpha: failure probability for this input; None for deterministic grades.
+        noise_model: None where no noise is involved.
+    """
+
+    grade: Grade
+    alpha: float | None = None
+    noise_model: NoiseModel | None = None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Which classifier the certificate speaks about. Base and smoothed classifier are different subjects.
+
+    Args:
+        model_digest: id of the model version f.
+        sigma: of the smoothing noise; None where the subject is f itself.
+        noise: family of the smoothing noise, or None.
+        precision: arithmetic of f.
+    """
+
+    model_digest: str
+    precision: str
+    noise: str | None = None
+    sigma: float | None = None
+
+    def __str__(self) -> str:
+        base = f"model {self.model_digest[:12]} in {self.precision}"
+        if self.noise is None:
+            return base
+        return f"{base}, smoothed with {self.noise} noise, sigma {self.sigma:g}"
+
+
+@dataclass(frozen=True)
+class Votes:
+    """Counts of one phase of draws.
+
+    Args:
+        n: draws counted.
+        top: the class whose probability is bounded (for selection: the most voted), or None if no draw was valid.
+        top_count: its votes.
+        runner_up: the most voted of all others, or None where only `top` and invalid draws occurred.
+        runner_up_count: its votes; invalid draws together count as one rival class.
+        invalid_count: draws whose logits were NaN or infinite. Never votes for a class.
+    """
+
+    n: int
+    top: int | None
+    top_count: int
+    runner_up: int | None
+    runner_up_count: int
+    invalid_count: int
+
+
+@dataclass(frozen=True)
+class SamplingEvidence:
+    """Everything that a sampling certificate rests on.
+
+    Args:
+        selection: votes of the n0 draws; None with selection="single_stage".
+        estimation: votes of the n draws.
+        p_a_lower: lower bound on the probability of the top class; 0 while nothing is proved.
+        p_b_upper: upper bound on the runner-up's; None where it was not bounded.
+        seed: of the request.
+        seed_origin: "client" or "server". Trying several seeds and keeping the best multiplies alpha.
+        rng: generator of the noise.
+    """
+
+    selection: Votes | None
+    estimation: Votes
+    p_a_lower: float
+    p_b_upper: float | None
+    seed: int
+    seed_origin: str
+    rng: Rng
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How it was computed: what a rerun needs to reach the same votes.
+
+    Args:
+        device: "cpu" or "cuda:0"; device_name: the processor's own name.
+        batch_rows: rows of every forward pass (padded to).
+        form: executed form of the model: "eager", "torchscript" or "inductor".
+        row_exact: whether a row's logits were seen not to depend on its place in the batch; then a rerun
+            on this device reaches the same votes whatever else shares the batch.
+        versions: of this package, torch, numpy and scipy.
+        started: seconds since the epoch; seconds: from the request's start to the verdict.
+    """
+
+    device: str
+    device_name: str
+    batch_rows: int
+    form: str
+    row_exact: bool
+    versions: dict[str, str]
+    started: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """One input's certificate.
+
+    Guarantee (grade statistical): with probability at least 1 - alpha over the draws, either the verdict
+    claims nothing, or the subject answers `prediction` for every input closer than `radius` in `norm`.
+
+    Args:
+        index: of the input in the request.
+        input_digest: SHA-256 of the input (see `problem.digest_of`).
+        label: the true class, where it was given.
+        verdict: what was decided.
+        prediction: the class that holds; None when abstained or unknown without a bound.
+        norm: of the radius.
+        radius: proved, in the units of the input; rounded down; 0 where nothing is proved.
+        eps: the radius asked about, or None.
+        subject: the classifier that it speaks about.
+        guarantee: in which sense.
+        method: the parameters.
+        evidence: counts, bounds, seed.
+        execution: device, versions, times.
+    """
+
+    index: int
+    input_digest: str
+    label: int | None
+    verdict: Verdict
+    prediction: int | None
+    norm: Norm
+    radius: float
+    eps: float | None
+    subject: Subject
+    guarantee: Guarantee
+    method: Smoothing
+    evidence: SamplingEvidence
+    execution: Execution
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.radius) or self.radius < 0:
+            raise ValueError(f"radius must be >= 0, got {self.radius}")
+        if self.verdict is Verdict.CERTIFIED and (self.radius <= 0 or self.prediction is None):
+            raise ValueError("a certified verdict needs a prediction and a radius > 0")
+
+    @property
+    def certified(self) -> bool:
+        """Whether the verdict is CERTIFIED."""
+        return self.verdict is Verdict.CERTIFIED
+
+    @property
+    def correct(self) -> bool | None:
+        """Whether the prediction is the label; None without a label. An abstention is not correct."""
+        return None if self.label is None else self.prediction == self.label
+
+
+@dataclass(frozen=True)
+class SmoothedPrediction:
+    """PREDICT's answer for one input.
+
+    Guarantee: with probability at least 1 - alpha over the draws, prediction is None or g(x).
+
+    Args:
+        prediction: the class, or None when abstained.
+        p_value: two-sided, of the top two counts at 1/2, rounded up.
+        votes: of the n draws.
+    """
+
+    index: int
+    input_digest: str
+    label: int | None
+    prediction: int | None
+    p_value: float
+    votes: Votes
+    subject: Subject
+    alpha: float
+    seed: int
+    seed_origin: str
+    rng: Rng
+    execution: Execution
+
+    @property
+    def correct(self) -> bool | None:
+        """Whether the prediction is the label; None without a label."""
+        return None if self.label is None else self.prediction == self.label
