@@ -1,0 +1,48 @@
+"""Resource names: projects/{project}/models/{alias or digest}."""
+
+import re
+
+from verifier.errors import InvalidProblem, NotFound
+
+PROJECT = "default"
+"""The one project of today; names carry it so that tenants can come without breaking anyone."""
+
+_MODEL = re.compile(r"projects/([a-z0-9-]+)/models/([^/]+)")
+_PROJECT = re.compile(r"projects/([a-z0-9-]+)")
+
+
+def model_name(alias_or_digest: str) -> str:
+    """The resource name of a model."""
+    return f"projects/{PROJECT}/models/{alias_or_digest}"
+
+
+def project_name() -> str:
+    """The resource name of the project."""
+    return f"projects/{PROJECT}"
+
+
+def parse_model_name(name: str, field: str = "name") -> str:
+    """The alias or digest of a model's resource name.
+
+    Raises:
+        InvalidProblem: the name has another form.
+        NotFound: there is no such project.
+    """
+    match = _MODEL.fullmatch(name)
+    if match is None:
+        raise InvalidProblem(f"a model is named projects/{{project}}/models/{{model}}, got {name!r}", field=field)
+    _check_project(match[1])
+    return match[2]
+
+
+def parse_project_name(name: str, field: str = "parent") -> None:
+    """Check a project's resource name; errors as in `parse_model_name`."""
+    match = _PROJECT.fullmatch(name)
+    if match is None:
+        raise InvalidProblem(f"a project is named projects/{{project}}, got {name!r}", field=field)
+    _check_project(match[1])
+
+
+def _check_project(project: str) -> None:
+    if project != PROJECT:
+        raise NotFound(f"there is no project {project!r}; this server has one, {PROJECT!r}")
