@@ -1,0 +1,112 @@
+"""The executed form of a model: fused where that pays, for one batch shape and one arithmetic."""
+
+import copy
+import logging
+import warnings
+from collections.abc import Callable
+from enum import StrEnum
+
+import torch
+from torch import Tensor, nn
+
+from verifier.errors import Unsupported
+from verifier.methods import Precision
+from verifier.models.handle import ModelHandle
+
+logger = logging.getLogger(__name__)
+
+Forward = Callable[[Tensor], Tensor]
+
+LOGIT_TOLERANCE = {Precision.FLOAT32: 1e-4, Precision.TF32: 3e-2, Precision.BFLOAT16: 1e-1}
+"""Largest difference between the fused and the plain form, relative to the largest logit, that is taken for
+another order of rounding; a larger one means another function, and the plain form is used."""
+
+
+class Form(StrEnum):
+    """How a model is executed. Another form rounds differently, so certificates name it."""
+
+    EAGER = "eager"
+    """The module as it is."""
+    TORCHSCRIPT = "torchscript"
+    """Traced, frozen and fused by oneDNN; the default on CPUs."""
+    INDUCTOR = "inductor"
+    """torch.compile; needs a compiler on the machine and some seconds a model."""
+
+
+def default_form(device: torch.device) -> Form:
+    """The form used where none is chosen."""
+    return Form.TORCHSCRIPT if device.type == "cpu" else Form.EAGER
+
+
+def compile_model(handle: ModelHandle, precision: Precision, batch_rows: int, form: Form) -> tuple[Forward, Form]:
+    """A function from float32 inputs [batch_rows, *shape] to logits, and the form that it really has.
+
+    The fused form is compared with the plain one on random inputs and dropped where they differ by more than
+    rounding can explain, or where fusing fails.
+
+    Raises:
+        Unsupported: the device cannot compute in this precision.
+    """
+    module = _in_precision(handle, precision)
+    dtype = torch.bfloat16 if precision is Precision.BFLOAT16 else torch.float32
+    plain = _casting(module, dtype)
+    if form is Form.EAGER:
+        return plain, Form.EAGER
+    generator = torch.Generator().manual_seed(0)
+    example = torch.rand((batch_rows, *handle.input_shape), generator=generator).to(handle.device)
+    try:
+        fused = _casting(_fuse(module, example.to(dtype), form), dtype)
+        with torch.inference_mode():
+            difference = _difference(fused(example), plain(example))
+    except Exception as error:  # fusing is an optimisation: whatever stops it, the plain form still answers
+        logger.warning("model %s: the %s form cannot be built (%s); using eager", handle.digest[:12], form, error)
+        return plain, Form.EAGER
+    if not difference <= LOGIT_TOLERANCE[precision]:
+        logger.warning("model %s: the %s form differs by %.2g; using eager", handle.digest[:12], form, difference)
+        return plain, Form.EAGER
+    return fused, form
+
+
+def _in_precision(handle: ModelHandle, precision: Precision) -> nn.Module:
+    if precision is Precision.TF32 and handle.device.type != "cuda":
+        raise Unsupported(f"precision tf32 needs a CUDA device, this one is {handle.device}; use float32 or bfloat16")
+    if precision is not Precision.BFLOAT16:
+        return handle.module
+    return copy.deepcopy(handle.module).to(torch.bfloat16)
+
+
+def _casting(module: Forward, dtype: torch.dtype) -> Forward:
+    """The module on inputs rounded to its arithmetic; noise is always drawn and added in float32."""
+    return module if dtype is torch.float32 else lambda x: module(x.to(dtype))
+
+
+def _fuse(module: nn.Module, example: Tensor, form: Form) -> Forward:
+    if form is Form.INDUCTOR:
+        compiled: Forward = torch.compile(module, dynamic=False)
+        with torch.inference_mode():
+            compiled(example)
+        return compiled
+    with warnings.catch_warnings(), torch.inference_mode():
+        # TorchScript is deprecated in favour of torch.compile, which needs a compiler where the server runs.
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
+        frozen = torch.jit.optimize_for_inference(torch.jit.freeze(traced))
+        for _ in range(3):  # its profiler settles in the first runs
+            frozen(example)
+        fused: Forward = frozen
+        return fused
+
+
+def _difference(fused: Tensor, plain: Tensor) -> float:
+    scale = plain.abs().max().clamp_min(1.0)
+    return float((fused - plain).abs().max() / scale)
+
+
+def is_row_exact(forward: Forward, batch_rows: int, shape: tuple[int, ...], device: torch.device) -> bool:
+    """Whether a row's logits were bitwise the same at other places of the batch, among other rows."""
+    generator = torch.Generator().manual_seed(1)
+    x = torch.rand((batch_rows, *shape), generator=generator).to(device)
+    order = torch.randperm(batch_rows, generator=generator).to(device)
+    with torch.inference_mode():
+        logits = forward(x).clone()
+        return bool(torch.equal(forward(x[order]), logits[order]))
