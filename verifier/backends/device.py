@@ -1,0 +1,316 @@
+"""A device of this process, and models made ready on it: fused, batch shape tuned, lanes with their buffers."""
+
+import logging
+import math
+import platform
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+import scipy
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from verifier.certificate import Execution
+from verifier.errors import InvalidProblem, Overloaded, Unsupported
+from verifier.methods import Precision, Rng
+from verifier.models.compiled import Form, Forward, compile_model, default_form, is_row_exact
+from verifier.models.handle import ModelHandle
+from verifier.models.registry import BatchKey, Registry
+from verifier.seeds import Phase, Stream
+from verifier.smoothing.sampler import Lane, Segment, count
+from verifier.smoothing.streams import default_rng
+from verifier.version import __version__
+
+logger = logging.getLogger(__name__)
+
+STEP_SECONDS = 0.1
+"""Aimed time of one device step: how long a cancelled call may still hold the device."""
+
+MAX_BATCH_ROWS = 4096
+MAX_READY_MODELS = 8
+"""Models kept ready; the least recently used goes first."""
+
+_MEMORY_SHARE = 0.25
+"""Of the free memory, what the batches of all lanes may take."""
+_WORTH_GROWING = 1.05
+"""A larger batch must be so much faster to be chosen."""
+_RATE_MEMORY = 0.3
+"""Weight of the newest step in the measured rate."""
+_MEASURE_SECONDS = 0.03
+"""Least time of one measurement of a batch shape, after the first batches."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What decides how a forward pass rounds: rows of a batch, and form of the model."""
+
+    batch_rows: int
+    form: Form
+
+
+class ReadyModel:
+    """One model on one device in one arithmetic, ready to count votes.
+
+    Args:
+        device, handle, precision: which.
+        forward: its fused form.
+        shape: batch rows and form.
+
+    Attributes:
+        rate: rows a second of all lanes together, as measured last.
+        execution: what certificates say about how they were computed, but for the times.
+    """
+
+    def __init__(
+        self, device: "Device", handle: ModelHandle, precision: Precision, forward: Forward, shape: Shape
+    ) -> None:
+        self.handle = handle
+        self.precision = precision
+        self.shape = shape
+        self.rate = 0.0
+        self.execution = Execution(
+            device=str(handle.device),
+            device_name=device.name,
+            batch_rows=shape.batch_rows,
+            form=shape.form.value,
+            row_exact=is_row_exact(forward, shape.batch_rows, handle.input_shape, handle.device),
+            versions=device.versions,
+            started=0.0,
+            seconds=0.0,
+        )
+        self._device = device
+        self._forward = forward
+        self._lanes: dict[Rng, list[Lane]] = {}
+
+    @property
+    def rows_per_step(self) -> int:
+        """Rows of a device step: whole batches on every lane, about `STEP_SECONDS` long."""
+        round_of_batches = self.shape.batch_rows * self._device.lanes
+        return round_of_batches * max(1, round(self.rate * STEP_SECONDS / round_of_batches))
+
+    def count(self, segments: Sequence[Segment], slots: int, rng: Rng) -> NDArray[np.int64]:
+        """Votes [slots, K + 1] of the segments; see `sampler.count`."""
+        _set_tf32(self.handle.device, self.precision is Precision.TF32)
+        started = time.perf_counter()
+        votes = count(self._lanes_of(rng), self._device.pool, segments, self.shape.batch_rows, slots)
+        rows = sum(segment.rows for segment in segments)
+        if rows >= self.shape.batch_rows * self._device.lanes:
+            self.rate += _RATE_MEMORY * (rows / (time.perf_counter() - started) - self.rate)
+        return votes
+
+    def measure(self) -> float:
+        """Rows a second of the sampling loop: the best of a few runs on made-up inputs."""
+        handle, rows = self.handle, self.shape.batch_rows * self._device.lanes
+        x = torch.zeros(handle.input_shape, device=handle.device)
+        segment = Segment(x, 1.0, Stream(0, "", 0, Phase.SELECT), 0, rows, 0)
+        seconds: list[float] = []
+        self.count([segment], 1, self._device.rng(None))  # builds the lanes, warms the caches
+        while len(seconds) < 3 or sum(seconds) < _MEASURE_SECONDS:
+            started = time.perf_counter()
+            self.count([segment], 1, self._device.rng(None))
+            seconds.append(time.perf_counter() - started)
+            if sum(seconds) > 5 * STEP_SECONDS:
+                break
+        return rows / min(seconds)
+
+    def _lanes_of(self, rng: Rng) -> list[Lane]:
+        if rng not in self._lanes:
+            handle = self.handle
+            self._lanes[rng] = [
+                Lane(self._forward, handle.input_shape, handle.classes, self.shape.batch_rows, rng, handle.device)
+                for _ in range(self._device.lanes)
+            ]
+        return self._lanes[rng]
+
+
+class Device:
+    """Where models run. On a CPU every core is a lane with batches of its own; a GPU is one lane.
+
+    Lanes beat one batch spread over the cores (measured: 1.2 times on a small network), and a lane's
+    roundings do not depend on the number of cores.
+
+    Args:
+        name: "auto", "cpu", "cuda" or "cuda:0"; auto takes a GPU where there is one.
+        registry: keeps the tuned batch shapes, so that a restarted server rounds as it did before; or None.
+        form: executed form of the models; None takes the device's default.
+    Raises:
+        Unsupported: no such device on this machine.
+    """
+
+    def __init__(self, name: str = "auto", registry: Registry | None = None, form: Form | None = None) -> None:
+        self.device = _find(name)
+        self.name = device_name(self.device)
+        self.form = form or default_form(self.device)
+        self.versions = {
+            "verifier": __version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "scipy": scipy.__version__,
+            "python": platform.python_version(),
+        }
+        self._registry = registry
+        self.lanes = torch.get_num_threads() if self.device.type == "cpu" else 1
+        self.pool = _lane_pool(self.lanes, self.device)
+        self._ready: OrderedDict[tuple[str, Precision, Shape | None], ReadyModel] = OrderedDict()
+
+    def rng(self, chosen: Rng | None) -> Rng:
+        """The generator to use; InvalidProblem where the chosen one needs another device."""
+        if chosen is Rng.CUDA_PHILOX and self.device.type != "cuda":
+            raise InvalidProblem(
+                f"rng {chosen.value} needs a CUDA device, this one is {self.device}; "
+                f"leave it out, or use {Rng.AES128_CTR_BOX_MULLER.value}",
+                field="smoothing.rng",
+            )
+        return chosen or default_rng(self.device)
+
+    def rate(self, digest: str, precision: Precision) -> float | None:
+        """Rows a second measured last for this model, or None where it was not run yet."""
+        ready = self._ready.get((digest, precision, None))
+        return ready.rate if ready else None
+
+    def prepare(self, handle: ModelHandle, precision: Precision, shape: Shape | None = None) -> ReadyModel:
+        """The model made ready; tuned on first use, unless a shape is asked for (to redraw a certificate).
+
+        Raises:
+            Unsupported: the device cannot compute in this precision.
+            Overloaded: the device's memory cannot hold a single row.
+        """
+        key = (handle.digest, precision, shape)
+        if key not in self._ready:
+            self._ready[key] = self._make_ready(handle, precision, shape)
+            while len(self._ready) > MAX_READY_MODELS:
+                self._ready.popitem(last=False)
+        self._ready.move_to_end(key)
+        return self._ready[key]
+
+    def close(self) -> None:
+        """End the lanes."""
+        self.pool.shutdown()
+
+    def _make_ready(self, handle: ModelHandle, precision: Precision, shape: Shape | None) -> ReadyModel:
+        rows = shape.batch_rows if shape else self._tuned_rows(handle, precision)
+        ready = self._compile(handle, precision, rows, shape.form if shape else self.form)
+        ready.rate = ready.measure()
+        logger.info(
+            "model %s ready on %s: %s, %s, batches of %d rows, about %.0f rows/s",
+            handle.digest[:12], self.device, precision.value, ready.shape.form.value, rows, ready.rate,
+        )  # fmt: skip
+        return ready
+
+    def _compile(self, handle: ModelHandle, precision: Precision, rows: int, form: Form) -> ReadyModel:
+        # In a lane, where forward passes run: what is fused depends on the thread's settings.
+        forward, real_form = self.pool.submit(compile_model, handle, precision, rows, form).result()
+        return ReadyModel(self, handle, precision, forward, Shape(rows, real_form))
+
+    def _tuned_rows(self, handle: ModelHandle, precision: Precision) -> int:
+        """The stored batch shape of this model, device and arithmetic, or a newly tuned one."""
+        purpose = f"{self.form.value}, {self.lanes} lanes, torch {torch.__version__}"
+        key = BatchKey(handle.digest, self.name, precision.value, purpose)
+        stored = self._registry.batch_rows(key) if self._registry else None
+        if stored is not None:
+            return stored
+        rows = self._tune(handle, precision)
+        return self._registry.store_batch_rows(key, rows) if self._registry else rows
+
+    def _tune(self, handle: ModelHandle, precision: Precision) -> int:
+        """The batch with the best rate of the whole sampling loop, on all lanes at once.
+
+        Noise, activations and the lanes compete for caches and memory, so the forward pass alone would
+        choose another one. Sizes grow until they no longer pay, reach a share of the memory, or take half a
+        step.
+        """
+        limit = min(MAX_BATCH_ROWS, self._rows_in_memory(handle))
+        rows, best_rows, best_rate = 1, 1, 0.0
+        while rows <= limit and rows <= 4 * best_rows:
+            rate = self._compile(handle, precision, rows, self.form).measure()
+            if rate > best_rate * _WORTH_GROWING:
+                best_rows, best_rate = rows, rate
+            if rows * self.lanes / rate > STEP_SECONDS / 2:
+                break
+            rows *= 4 if rows < 16 else 2
+        return best_rows
+
+    def _rows_in_memory(self, handle: ModelHandle) -> int:
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+        else:
+            free = psutil.virtual_memory().available
+        rows = int(free * _MEMORY_SHARE / (self.lanes * row_bytes(handle)))
+        if rows < 1:
+            raise Overloaded(
+                f"one row of this model needs about {row_bytes(handle):,} bytes and {free:,} are free on {self.device}",
+                reason="OUT_OF_MEMORY",
+            )
+        return rows
+
+
+def row_bytes(handle: ModelHandle) -> int:
+    """About the bytes that one row takes: its input, its noise, and the two largest neighbouring activations."""
+    sizes: list[int] = []
+
+    def note(_module: nn.Module, _inputs: object, output: object) -> None:
+        if isinstance(output, Tensor):
+            sizes.append(output.numel())
+
+    hooks = [module.register_forward_hook(note) for module in handle.module.modules()]
+    try:
+        with torch.inference_mode():
+            handle.logits(torch.zeros((1, *handle.input_shape), device=handle.device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return 4 * (3 * math.prod(handle.input_shape) + 3 * max(sizes))
+
+
+def _set_tf32(device: torch.device, allowed: bool) -> None:
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = allowed
+        torch.backends.cudnn.allow_tf32 = allowed
+
+
+def _lane_pool(lanes: int, device: torch.device) -> ThreadPoolExecutor:
+    if device.type != "cpu":
+        return ThreadPoolExecutor(lanes, thread_name_prefix="lane")
+    threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(lanes, thread_name_prefix="lane", initializer=torch.set_num_threads, initargs=(1,))
+    for future in [pool.submit(time.sleep, 0.01) for _ in range(lanes)]:
+        future.result()
+    torch.set_num_threads(threads)  # what threads started later by others begin with
+    return pool
+
+
+def _find(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise Unsupported(f"device must be auto, cpu or cuda:N, got {name!r}") from None
+    if device.type == "cpu":
+        return torch.device("cpu")
+    if device.type != "cuda" or not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count():
+        raise Unsupported(f"device {name!r} is not there; this machine has {_available()}: use --device auto")
+    return torch.device("cuda", device.index or 0)
+
+
+def _available() -> str:
+    return ", ".join(["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))])
+
+
+def device_name(device: torch.device) -> str:
+    """The processor's own name."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
