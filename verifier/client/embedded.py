@@ -1,0 +1,134 @@
+"""A service in this process: the same code below the door, without the door."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import ExitStack, aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from verifier.catalogue import MethodInfo, Price, Progress
+from verifier.certificate import Certificate, SmoothedPrediction
+from verifier.errors import DeadlineExceeded, Unsupported
+from verifier.methods import Method, Prediction, Smoothing
+from verifier.model import ModelInfo, ModelSource
+from verifier.problem import Problem
+from verifier.seeds import Seed, seed_or_fresh
+from verifier.settings import Settings
+from verifier.wire.limits import CHUNK_BYTES
+
+if TYPE_CHECKING:
+    from verifier.service import Service
+
+
+class EmbeddedService:
+    """See `ServiceFace`; opened on first use, because opening loads torch."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._closing = ExitStack()
+        self._opened: Service | None = None
+
+    async def _service(self) -> "Service":
+        if self._opened is None:
+            self._opened = await asyncio.to_thread(self._open)
+        return self._opened
+
+    def _open(self) -> "Service":
+        try:
+            from verifier.composition import open_service
+        except ModuleNotFoundError as error:
+            raise Unsupported(
+                f"certifying in this process needs {error.name}, which is not installed: "
+                "pip install 'verifier[server]', or connect to a server"
+            ) from None
+        return self._closing.enter_context(open_service(self._settings, exclusive=False))
+
+    async def add_model(self, file: Path, source: ModelSource, alias: str, move_alias: bool) -> ModelInfo:
+        """See `ServiceFace`."""
+        service = await self._service()
+        upload = await service.begin_upload()
+        try:
+            with file.open("rb") as stream:
+                while chunk := stream.read(CHUNK_BYTES):
+                    upload.write(chunk)
+            return await service.add_model(upload, None, source, alias, move_alias=move_alias)
+        finally:
+            upload.abort()
+
+    async def get_model(self, name: str) -> ModelInfo:
+        """See `ServiceFace`."""
+        return await (await self._service()).get_model(name)
+
+    async def list_models(self) -> list[ModelInfo]:
+        """See `ServiceFace`."""
+        service = await self._service()
+        models, token = await service.list_models(0, "")
+        listed = list(models)
+        while token:
+            models, token = await service.list_models(0, token)
+            listed += models
+        return listed
+
+    async def remove_model(self, name: str) -> None:
+        """See `ServiceFace`."""
+        await (await self._service()).remove_model(name)
+
+    async def methods(self) -> list[MethodInfo]:
+        """See `ServiceFace`."""
+        return (await self._service()).methods()
+
+    async def price(self, model: str, problem: Problem, method: Smoothing) -> Price:
+        """See `ServiceFace`."""
+        _, price = await (await self._service()).price(model, problem, method)
+        return price
+
+    async def certify(
+        self, model: str, problem: Problem, method: Smoothing, seed: int | None, timeout: float | None
+    ) -> AsyncGenerator[Progress]:
+        """See `ServiceFace`."""
+        async with aclosing(self._run(model, problem, method, seed, timeout)) as groups:
+            async for group in groups:
+                yield group
+
+    async def predict(
+        self, model: str, problem: Problem, method: Prediction, seed: int | None, timeout: float | None
+    ) -> list[SmoothedPrediction]:
+        """See `ServiceFace`."""
+        groups = [group async for group in self._run(model, problem, method, seed, timeout)]
+        answers = [answer for group in groups for answer in group.results if isinstance(answer, SmoothedPrediction)]
+        return sorted(answers, key=lambda answer: answer.index)
+
+    async def _run(
+        self, model: str, problem: Problem, method: Method, seed: int | None, timeout: float | None
+    ) -> AsyncGenerator[Progress]:
+        service = await self._service()
+        try:
+            async with asyncio.timeout(timeout):
+                groups = service.certify(model, _each([problem]), method, seed_or_fresh(seed), timeout)
+                async with aclosing(groups):
+                    async for group in groups:
+                        yield group
+        except TimeoutError:
+            raise DeadlineExceeded(f"not done within {timeout:g} s: allow more time or ask for less") from None
+
+    async def redraw(
+        self, model: str, problems: Sequence[Problem], method: Smoothing, seed: int, batch_rows: int, form: str
+    ) -> list[Certificate]:
+        """Certificates of the problems drawn again, with the batch shape that the old ones name."""
+        service = await self._service()
+        from verifier.backends.device import Shape
+        from verifier.models.compiled import Form
+
+        parts = _each(problems)
+        groups = service.certify(model, parts, method, Seed(seed, "client"), shape=Shape(batch_rows, Form(form)))
+        async with aclosing(groups):
+            return [result async for group in groups for result in group.results if isinstance(result, Certificate)]
+
+    async def close(self) -> None:
+        """See `ServiceFace`."""
+        await asyncio.to_thread(self._closing.close)
+
+
+async def _each(problems: Sequence[Problem]) -> AsyncIterator[Problem]:
+    for problem in problems:
+        yield problem
