@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import queue
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
@@ -178,6 +178,18 @@ class AsyncClient:
         """What the service can certify."""
         return await self._service.methods()
 
+    async def resolve(self, model: str | Path | ModelInfo) -> str:
+        """Digest of the version that a name, a digest or an .onnx file stands for."""
+        return (await self.models.get(await self._resolve(model))).digest
+
+    async def redraw(
+        self, model: str, problems: Sequence[Problem], method: Smoothing, seed: int, batch_rows: int, form: str
+    ) -> list[Certificate]:
+        """Certify again with the batch shape of old certificates; see `verifier.client.redraw`."""
+        if not isinstance(self._service, EmbeddedService):
+            raise InvalidProblem("certificates are drawn again in this process: use verifier.local()")
+        return await self._service.redraw(model, problems, method, seed, batch_rows, form)
+
     async def close(self) -> None:
         """Let go of the connection or of the embedded service."""
         await self._service.close()
@@ -280,6 +292,20 @@ class Client:
         """See `AsyncClient.methods`."""
         methods: list[MethodInfo] = self._run(self._client.methods())
         return methods
+
+    def resolve(self, model: str | Path | ModelInfo) -> str:
+        """Digest of the version that a name, a digest or an .onnx file stands for."""
+        digest: str = self._run(self._client.resolve(model))
+        return digest
+
+    def redraw(
+        self, model: str, problems: Sequence[Problem], method: Smoothing, seed: int, batch_rows: int, form: str
+    ) -> list[Certificate]:
+        """See `AsyncClient.redraw`."""
+        certificates: list[Certificate] = self._run(
+            self._client.redraw(model, problems, method, seed, batch_rows, form)
+        )
+        return certificates
 
     def close(self) -> None:
         """See `AsyncClient.close`."""

@@ -1,4 +1,4 @@
-"""Networks that weights may be sent for: three of our own, and whatever a plug-in brings.
+"""Networks that weights may be sent for: four of our own, and whatever a plug-in brings.
 
 A plug-in is an installed distribution with an entry point in the group "verifier.architectures" that
 names an `Architecture`. Installing one is the administrator's act: an upload only names it.
@@ -11,10 +11,10 @@ from importlib.metadata import entry_points
 from itertools import pairwise
 from typing import Any
 
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from verifier.errors import InvalidProblem, Unsupported, VerifierError
+from verifier.models.resnet import ResNet20, ResNet50
 
 GROUP = "verifier.architectures"
 LARGEST_SIZE = 65_536
@@ -148,6 +148,7 @@ _CNN_SETTINGS = {
 }
 
 _RESNET20_SETTINGS = {"classes": _classes(10)}
+_RESNET50_SETTINGS = {"classes": _classes(1000)}
 
 
 def _build_mlp(config: Mapping[str, Any]) -> nn.Module:
@@ -174,68 +175,12 @@ def _build_cnn(config: Mapping[str, Any]) -> nn.Module:
     )
 
 
-class ResidualBlock(nn.Module):
-    """relu(x + f(x)), f = conv, norm, relu, conv, norm; a halving block pads the missing channels with zeros."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.relu = nn.ReLU()
-        self.stride = stride
-        self.missing = outputs - inputs
-
-    def shortcut(self, x: Tensor) -> Tensor:
-        """Option A of He et al.: every second pixel, zeros for the new channels, no parameters."""
-        if self.missing == 0:
-            return x
-        before = self.missing // 2
-        return functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, before, self.missing - before))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, inputs, H, W] -> [B, outputs, H / stride, W / stride]."""
-        out = self.relu(self.bn1(self.conv1(x)))
-        out = self.bn2(self.conv2(out))
-        activated: Tensor = self.relu(out + self.shortcut(x))
-        return activated
-
-
-class ResNet20(nn.Module):
-    """The 20-layer residual network for 32 x 32 images: 269,722 parameters with ten classes.
-
-    Source: He et al. 2016 (arXiv:1512.03385) §4.2.
-    """
-
-    def __init__(self, classes: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.relu = nn.ReLU()
-        self.layer1 = self._stage(16, 16, stride=1)
-        self.layer2 = self._stage(16, 32, stride=2)
-        self.layer3 = self._stage(32, 64, stride=2)
-        self.pool = nn.AvgPool2d(8)
-        self.flatten = nn.Flatten()
-        self.linear = nn.Linear(64, classes)
-
-    @staticmethod
-    def _stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-        return nn.Sequential(
-            ResidualBlock(inputs, outputs, stride), *(ResidualBlock(outputs, outputs, 1) for _ in range(2))
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits [B, classes] of images [B, 3, 32, 32]."""
-        out = self.relu(self.bn1(self.conv1(x)))
-        out = self.layer3(self.layer2(self.layer1(out)))
-        logits: Tensor = self.linear(self.flatten(self.pool(out)))
-        return logits
-
-
 def _build_resnet20(config: Mapping[str, Any]) -> nn.Module:
     return ResNet20(read_config("resnet20", _RESNET20_SETTINGS, config)["classes"])
+
+
+def _build_resnet50(config: Mapping[str, Any]) -> nn.Module:
+    return ResNet50(read_config("resnet50", _RESNET50_SETTINGS, config)["classes"])
 
 
 MLP = Architecture(
@@ -261,3 +206,11 @@ RESNET20 = Architecture(
     input_shape=lambda _config: (3, 32, 32),
 )
 """`ResNet20` on [3, 32, 32]: {"classes": 10} is the default."""
+
+RESNET50 = Architecture(
+    name="resnet50",
+    version="1",
+    build=_build_resnet50,
+    input_shape=lambda _config: (3, 224, 224),
+)
+"""`ResNet50` on [3, 224, 224], with torchvision's names of the weights: {"classes": 1000} is the default."""
