@@ -89,8 +89,8 @@ class Votes:
         n: draws counted.
         top: the class whose probability is bounded (for selection: the most voted), or None if no draw was valid.
         top_count: its votes.
-        runner_up: the most voted of all others, or None where only `top` and invalid draws occurred.
-        runner_up_count: its votes; invalid draws together count as one rival class.
+        runner_up: the most voted other class; None where nothing else occurred, or invalid draws outnumber it.
+        runner_up_count: votes of the strongest rival; invalid draws together count as one.
         invalid_count: draws whose logits were NaN or infinite. Never votes for a class.
     """
 

@@ -1,6 +1,7 @@
 """What the product does: models are registered, questions are admitted, and answers come as they are decided."""
 
 import asyncio
+import contextlib
 import hashlib
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -197,7 +198,7 @@ class Service:
         loop = asyncio.get_running_loop()
 
         def deliver(delivery: Delivery) -> None:
-            if not loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # the loop may be closed, and nobody waits any more
                 loop.call_soon_threadsafe(call.events.put_nowait, (request, delivery))
 
         precision = backend.precision(call.method)

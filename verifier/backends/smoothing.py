@@ -65,6 +65,7 @@ class SmoothingState:
 
     Args:
         problem, row: where the input comes from.
+        input_digest: SHA-256 of the input.
         x: the input [*shape] on the device.
         drawn: rows taken so far, over all phases in their order.
         votes: [phases, K + 1] int64, counted so far.
@@ -73,6 +74,7 @@ class SmoothingState:
 
     problem: Problem
     row: int
+    input_digest: str
     x: Tensor
     method: Method
     seed: Seed
@@ -119,8 +121,8 @@ class SmoothingBackend:
         votes = np.zeros((len(phases(method)), model.classes + 1), dtype=np.int64)
         rng = device.rng(method.rng)
         return [
-            SmoothingState(problem, row, x[row], method, seed, rng, model.digest, 0, votes)
-            for row in range(len(problem))
+            SmoothingState(problem, row, digest, x[row], method, seed, rng, model.digest, 0, votes)
+            for row, digest in enumerate(problem.digests)
         ]
 
     def wanted(self, state: SmoothingState) -> int:
@@ -178,7 +180,7 @@ def certify(state: SmoothingState, method: Smoothing, execution: Execution) -> C
     incomplete_or_loose = Verdict.UNKNOWN if proved or not complete else Verdict.ABSTAINED
     return Certificate(
         index=state.problem.first_index + state.row,
-        input_digest=state.problem.digests[state.row],
+        input_digest=state.input_digest,
         label=state.problem.label(state.row),
         verdict=Verdict.CERTIFIED if reached else incomplete_or_loose,
         prediction=chosen if proved else None,
@@ -222,7 +224,7 @@ def predict(state: SmoothingState, method: Prediction, execution: Execution) -> 
         p_value = float(two_sided_p_value(np.array([votes.top_count]), np.array([votes.runner_up_count]))[0])
     return SmoothedPrediction(
         index=state.problem.first_index + state.row,
-        input_digest=state.problem.digests[state.row],
+        input_digest=state.input_digest,
         label=state.problem.label(state.row),
         prediction=chosen if p_value <= method.alpha else None,
         p_value=p_value,
@@ -275,11 +277,11 @@ def segments_of(state: SmoothingState, rows: int, slot: int) -> Iterator[Segment
     """The next `rows` draws of an input; phase number p is counted in row slot + p of the vote table."""
     first, end = state.drawn, state.drawn + rows
     offset = 0
-    digest, index = state.problem.digests[state.row], state.problem.first_index + state.row
+    index = state.problem.first_index + state.row
     for number, (phase, draws) in enumerate(phases(state.method)):
         start, stop = max(first, offset), min(end, offset + draws)
         if start < stop:
-            stream = Stream(state.seed.value, digest, index, phase)
+            stream = Stream(state.seed.value, state.input_digest, index, phase)
             yield Segment(state.x, state.method.sigma, stream, start - offset, stop - start, slot + number)
         offset += draws
 

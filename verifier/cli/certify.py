@@ -3,6 +3,7 @@
 import json
 import sys
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -10,6 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from verifier.catalogue import Price
 from verifier.certificate import Certificate, SmoothedPrediction
 from verifier.cli.options import load_array, open_client, service_options
 from verifier.cli.progress import reporter
@@ -17,6 +19,7 @@ from verifier.errors import InvalidProblem, VerifierError
 from verifier.methods import Precision, Prediction, Rng, Selection, Smoothing
 from verifier.problem import Norm
 from verifier.report import certificates_table, render, summarise
+from verifier.rounding import format_down
 from verifier.wire.convert import certificate_to_json, prediction_to_json
 
 ROWS_SHOWN = 20
@@ -71,27 +74,24 @@ def certify(
     x = load_array(inputs, "inputs")
     y = load_array(labels, "labels") if labels else None
     chosen = _METHODS[method](**parameters)
-    with open_client(server, ca, data_dir, device) as client:
-        price = client.price(model, x, chosen, norm=norm, eps=eps)
-        for warning in () if quiet else price.warnings:
-            click.echo(f"note: {warning}", err=True)
+    certificates: list[Certificate] = []
+    with ExitStack() as stack:
+        client = stack.enter_context(open_client(server, ca, data_dir, device))
         if dry_run:
-            _print_price(price.forward_passes, price.largest_radius, price.seconds, as_json)
+            _print_price(client.price(model, x, chosen, norm=norm, eps=eps), as_json)
             return
-        certificates: list[Certificate] = []
-        with ExitStack() as stack:
-            lines = stack.enter_context(_open(out)) if out else None
-            report = stack.enter_context(reporter(len(x), price.forward_passes, quiet=quiet))
-            answers = client.certify(
-                model, x, chosen, labels=y, norm=norm, eps=eps, seed=seed, timeout=timeout, on_progress=report
-            )
-            try:
-                for certificate in answers:
-                    certificates.append(certificate)
-                    if lines:
-                        print(certificate_to_json(certificate), file=lines, flush=True)
-            except VerifierError as error:
-                raise _with_count(error, len(certificates), out) from None
+        lines = stack.enter_context(_open(out)) if out else None
+        report = stack.enter_context(reporter(len(x), len(x) * chosen.draws, quiet=quiet))
+        answers = client.certify(
+            model, x, chosen, labels=y, norm=norm, eps=eps, seed=seed, timeout=timeout, on_progress=report
+        )
+        try:
+            for certificate in answers:
+                certificates.append(certificate)
+                if lines:
+                    print(certificate_to_json(certificate), file=lines, flush=True)
+        except VerifierError as error:
+            raise _with_count(error, len(certificates), out) from None
     certificates.sort(key=lambda certificate: certificate.index)
     _print_certificates(certificates, out, as_json, quiet)
 
@@ -109,12 +109,17 @@ def _print_certificates(certificates: list[Certificate], out: Path | None, as_js
             console.print(f"certificates in {out}; check them with: verifier check {out}", highlight=False)
 
 
-def _print_price(passes: int, largest: float, seconds: float | None, as_json: bool) -> None:
+def _print_price(price: Price, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps({"forward_passes": passes, "largest_radius": largest, "seconds": seconds}))
+        click.echo(json.dumps(asdict(price)))
         return
-    time = "" if seconds is None else f", about {seconds:.3g} s at the rate measured last"
-    click.echo(f"{passes:,} forward passes{time}; the largest radius that can be proved is {largest}")
+    time = "" if price.seconds is None else f", about {price.seconds:.3g} s at the rate measured last"
+    click.echo(
+        f"{price.forward_passes:,} forward passes{time}; "
+        f"the largest radius that can be proved is {format_down(price.largest_radius, 4)}"
+    )
+    for warning in price.warnings:
+        click.echo(f"note: {warning}", err=True)
 
 
 def _with_count(error: VerifierError, decided: int, out: Path | None) -> VerifierError:

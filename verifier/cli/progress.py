@@ -42,11 +42,13 @@ def reporter(inputs: int, passes: int, *, quiet: bool) -> Iterator[Reporter]:
         yield lambda _progress: None
     elif sys.stderr.isatty():
         with _bar() as bar:
+            warn = _Warnings()
             task = bar.add_task("certifying", total=passes, inputs=f"0/{inputs}", passes=0)
             decided = 0
 
             def update(progress: Progress) -> None:
                 nonlocal decided
+                warn(progress)
                 decided += len(progress.results)
                 done = progress.forward_passes
                 bar.update(task, completed=done, inputs=f"{decided}/{inputs}", passes=done)
@@ -68,15 +70,30 @@ def _bar() -> Bar:
     )
 
 
+class _Warnings:
+    """Tells each warning of a price once."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def __call__(self, progress: Progress) -> None:
+        for warning in progress.price.warnings if progress.price else ():
+            if warning not in self._told:
+                self._told.add(warning)
+                print(f"note: {warning}", file=sys.stderr)  # noqa: T201
+
+
 class _Lines:
     """A line now and then, and one at the end."""
 
     def __init__(self, inputs: int, passes: int) -> None:
         self._inputs, self._passes = inputs, passes
         self._decided = 0
+        self._warn = _Warnings()
         self._started = self._last = time.monotonic()
 
     def __call__(self, progress: Progress) -> None:
+        self._warn(progress)
         self._decided += len(progress.results)
         now = time.monotonic()
         if now - self._last < SECONDS_BETWEEN_LINES and self._decided < self._inputs:

@@ -94,8 +94,10 @@ class EmbeddedService:
         self, model: str, problem: Problem, method: Prediction, seed: int | None, timeout: float | None
     ) -> list[SmoothedPrediction]:
         """See `ServiceFace`."""
-        groups = [group async for group in self._run(model, problem, method, seed, timeout)]
-        answers = [answer for group in groups for answer in group.results if isinstance(answer, SmoothedPrediction)]
+        async with aclosing(self._run(model, problem, method, seed, timeout)) as groups:
+            answers = [
+                answer async for group in groups for answer in group.results if isinstance(answer, SmoothedPrediction)
+            ]
         return sorted(answers, key=lambda answer: answer.index)
 
     async def _run(

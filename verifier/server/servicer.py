@@ -35,7 +35,7 @@ class CertificationServicer(certification_pb2_grpc.CertificationServiceServicer)
         if question.validate_only:
             digest, price = await self._service.price(question.model, problem, question.method)
             return pb.CertifyResponse(model=model_name(digest), price=convert.to_price(price))
-        groups = [group async for group in self._run(question, _once(problem), context)]
+        groups = await _gathered(self._run(question, _once(problem), context))
         certificates = sorted(_certificates(groups), key=lambda certificate: certificate.index)
         return pb.CertifyResponse(
             model=model_name(groups[0].digest),
@@ -88,7 +88,7 @@ class CertificationServicer(certification_pb2_grpc.CertificationServiceServicer)
         """See the proto."""
         model, problem, method, seed = convert.from_predict_request(request)
         left = context.time_remaining()
-        groups = [group async for group in self._service.certify(model, _once(problem), method, seed, left)]
+        groups = await _gathered(self._service.certify(model, _once(problem), method, seed, left))
         answers = [answer for group in groups for answer in group.results if isinstance(answer, SmoothedPrediction)]
         answers.sort(key=lambda answer: answer.index)
         return pb.PredictResponse(
@@ -104,6 +104,12 @@ class CertificationServicer(certification_pb2_grpc.CertificationServiceServicer)
     ) -> AsyncGenerator[Progress]:
         left = context.time_remaining()
         return self._service.certify(question.model, problems, question.method, question.seed, left)
+
+
+async def _gathered(groups: AsyncGenerator[Progress]) -> list[Progress]:
+    """All groups; a cancelled call closes the generator at once, which frees the device."""
+    async with aclosing(groups):
+        return [group async for group in groups]
 
 
 async def _once(problem: Problem) -> AsyncIterator[Problem]:

@@ -24,7 +24,7 @@ from verifier.certificate import (
     Verdict,
     Votes,
 )
-from verifier.errors import InvalidProblem, Unsupported
+from verifier.errors import InvalidProblem, Unsupported, VerifierError
 from verifier.methods import NoiseFamily, Precision, Prediction, Rng, Selection, Smoothing
 from verifier.problem import Norm, Problem
 from verifier.seeds import Seed, seed_or_fresh
@@ -368,7 +368,7 @@ def _to_execution(execution: Execution) -> certificate_pb2.Execution:
         versions=execution.versions,
     )
     message.start_time.FromDatetime(datetime.datetime.fromtimestamp(execution.started, datetime.UTC))
-    message.elapsed.FromNanoseconds(int(execution.seconds * 1e9))
+    message.elapsed.FromNanoseconds(round(execution.seconds * 1e9))
     return message
 
 
@@ -532,6 +532,6 @@ def certificates_from_lines(lines: Iterable[str]) -> list[Certificate]:
         if line.strip():
             try:
                 certificates.append(certificate_from_json(line))
-            except InvalidProblem as error:
+            except VerifierError as error:
                 raise InvalidProblem(f"line {number}: {error.message}", field=f"line[{number}]") from None
     return certificates
