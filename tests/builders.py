@@ -8,7 +8,7 @@ import torch
 from verifier.backends.smoothing import SmoothingState, certify
 from verifier.certificate import Certificate, Execution
 from verifier.methods import Rng, Selection, Smoothing
-from verifier.problem import Norm, Problem
+from verifier.problem import Norm, Problem, digest_of
 from verifier.seeds import Seed
 
 MODEL_DIGEST = "c0ffee" + 58 * "0"
@@ -44,6 +44,7 @@ def certificate(
     state = SmoothingState(
         problem=Problem(x, Norm.L2, labels, eps, first_index=index),
         row=0,
+        input_digest=digest_of(x[0]),
         x=torch.tensor(x[0]),
         method=method,
         seed=Seed(seed, "client"),

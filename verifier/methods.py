@@ -10,6 +10,9 @@ from verifier.errors import InvalidProblem
 MAX_DRAWS = 2**40
 """Largest n or n0: votes are int64 and counts must stay exact in float64."""
 
+SMALLEST_SIGMA, LARGEST_SIGMA = 1e-30, 1e30
+"""Noise is drawn in float32, and must neither vanish nor overflow there."""
+
 
 class NoiseFamily(StrEnum):
     """Distribution of the smoothing noise; each brings its own radius theorem (smoothing/noise.py)."""
@@ -51,7 +54,7 @@ class Smoothing:
     smoothed classifier] <= alpha, over the noise draws.
 
     Args:
-        sigma: standard deviation of the noise per coordinate, in the units of the input; finite, > 0.
+        sigma: standard deviation of the noise per coordinate, in the units of the input; 1e-30..1e30.
         n0: draws for selecting the class, 1..2^40; not used with selection="single_stage".
         n: draws for the bound, 1..2^40, and at least `minimum_draws(alpha)`.
         alpha: failure probability per input, in (0, 0.5].
@@ -161,8 +164,11 @@ def minimum_draws(alpha: float) -> int:
 
 def check_sampling(sigma: float, n: int, alpha: float) -> None:
     """Refuse a noise scale, a number of draws or a failure probability out of range, naming the field."""
-    if not (_is_real(sigma) and math.isfinite(sigma) and sigma > 0):
-        raise InvalidProblem(f"sigma must be finite and > 0, got {sigma}", field="smoothing.sigma")
+    if not (_is_real(sigma) and SMALLEST_SIGMA <= sigma <= LARGEST_SIGMA):
+        raise InvalidProblem(
+            f"sigma must be > 0 and hold in float32, {SMALLEST_SIGMA:g}..{LARGEST_SIGMA:g}, got {sigma}",
+            field="smoothing.sigma",
+        )
     _check_draws("n", n)
     if not (_is_real(alpha) and 0 < alpha <= 0.5):
         raise InvalidProblem(f"alpha must be in (0, 0.5], got {alpha}", field="smoothing.alpha")

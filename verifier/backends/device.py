@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import psutil
@@ -279,11 +280,18 @@ def _lane_pool(lanes: int, device: torch.device) -> ThreadPoolExecutor:
     if device.type != "cpu":
         return ThreadPoolExecutor(lanes, thread_name_prefix="lane")
     threads = torch.get_num_threads()
-    pool = ThreadPoolExecutor(lanes, thread_name_prefix="lane", initializer=torch.set_num_threads, initargs=(1,))
-    for future in [pool.submit(time.sleep, 0.01) for _ in range(lanes)]:
-        future.result()
+    all_started = Barrier(lanes + 1)
+    pool = ThreadPoolExecutor(lanes, thread_name_prefix="lane", initializer=_run_single_threaded)
+    for _ in range(lanes):
+        pool.submit(all_started.wait)
+    all_started.wait()
     torch.set_num_threads(threads)  # what threads started later by others begin with
     return pool
+
+
+def _run_single_threaded() -> None:
+    torch.set_num_threads(1)
+    torch.get_num_threads()  # the thread's first use of the number would otherwise read it again, from all threads
 
 
 def _find(name: str) -> torch.device:

@@ -307,8 +307,9 @@ def check_inputs(model: ModelHandle, problem: Problem) -> None:
     if problem.labels is not None and (problem.labels >= model.classes).any():
         first = int(np.flatnonzero(problem.labels >= model.classes)[0])
         raise InvalidProblem(
-            f"labels must be in 0..{model.classes - 1} for this model, got {int(problem.labels[first])} at {first}",
-            field=f"labels[{first}]",
+            f"labels must be in 0..{model.classes - 1} for this model, got {int(problem.labels[first])} "
+            f"at {problem.first_index + first}",
+            field=f"labels[{problem.first_index + first}]",
         )
 
 

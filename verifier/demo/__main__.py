@@ -37,7 +37,7 @@ def main(out: Path) -> None:
     x, labels = test_images()
     x, labels = x[:INPUTS], labels[:INPUTS]
     answers: dict[str, list[verifier.Certificate]] = {}
-    with _server() as address, verifier.connect(address) as client:
+    with _server(out / "server.log") as address, verifier.connect(address) as client:
         console.print(f"a server listens on {address}", highlight=False)
         for name, training in NETWORKS.items():
             model = client.models.add(name, onnx=network(name, ModelFormat.ONNX), input_range=(0.0, 1.0))
@@ -74,17 +74,17 @@ def _check(console: Console, answers: dict[str, list[verifier.Certificate]]) -> 
 
 
 @contextlib.contextmanager
-def _server() -> Iterator[str]:
+def _server(log: Path) -> Iterator[str]:
     """`verifier serve` on a free port, with a data directory of its own; yields its address."""
-    with tempfile.TemporaryDirectory(prefix="verifier-demo-") as data_dir:
+    with tempfile.TemporaryDirectory(prefix="verifier-demo-") as data_dir, log.open("w") as messages:
         command = [sys.executable, "-m", "verifier", "serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir]
-        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own program
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=messages, text=True)  # noqa: S603 - our own program
         try:
             assert server.stdout is not None, "it was asked for"
             line = server.stdout.readline()
             match = re.search(r"serving on (\S+),", line)
             if match is None:
-                sys.exit("the server did not start; its messages are above")
+                sys.exit(f"the server did not start; its messages are in {log}")
             yield match[1]
         finally:
             server.terminate()

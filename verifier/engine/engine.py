@@ -2,10 +2,12 @@
 
 import itertools
 import logging
+import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,16 +112,26 @@ class Engine:
 
     def _run(self) -> None:
         while (group := self._next_group()) is not None:
-            try:
+            with self._failing(group):
                 self._step(group)
-            except VerifierError as error:
-                self._fail(group, error)
-            except Exception as error:
-                logger.exception("a device step failed")
-                self._fail(group, InternalError(f"a device step failed: {type(error).__name__}"))
         with self._changed:
             left = list(self._requests)
         self._fail(left, WorkerLost("the server shut down before the work was done; it is safe to ask again"))
+
+    @contextmanager
+    def _failing(self, requests: Sequence[Request]) -> Iterator[None]:
+        """Whatever goes wrong in the block ends these requests, and not the thread."""
+        try:
+            yield
+        except VerifierError as error:
+            self._fail(requests, error)
+        except Exception as error:
+            call_id = secrets.token_hex(8)
+            logger.exception("unexpected failure %s in a device step", call_id)
+            message = (
+                f"unexpected failure in a device step ({type(error).__name__}); it is logged under the id {call_id}"
+            )
+            self._fail(requests, InternalError(message, reason="UNEXPECTED"))
 
     def _next_group(self) -> list[Request] | None:
         """The requests of the group whose turn it is; waits for one; None when closing."""
@@ -148,9 +160,13 @@ class Engine:
                 for request, shares in chosen
                 for state, rows in zip(itertools.islice(request.states, len(shares)), shares, strict=True)
             ]
-            states = iter(self._executor.step(backend, model, work) if work else [])
-            for request, shares in chosen:
-                self._advance(request, list(itertools.islice(states, len(shares))), sum(shares))
+            if not work:
+                continue
+            served = [(request, shares) for request, shares in chosen if shares]
+            with self._failing([request for request, _ in served]):
+                states = iter(self._executor.step(backend, model, work))
+                for request, shares in served:
+                    self._advance(request, list(itertools.islice(states, len(shares))), sum(shares))
 
     def _advance(self, request: Request, states: Sequence[Any], rows: int) -> None:
         """Put back the states of a step, take out the decided ones, and tell the caller."""
@@ -171,7 +187,11 @@ class Engine:
                 return
             if delivery.finished:
                 self._requests.remove(request)
-        request.deliver(delivery)
+        try:
+            request.deliver(delivery)
+        except Exception:  # the caller's mistake must not stop the others
+            logger.exception("a delivery failed; its request is dropped")
+            self.cancel(request)
 
     def _fail(self, requests: Sequence[Request], error: VerifierError) -> None:
         for request in requests:

@@ -21,11 +21,14 @@ def plan(wanted: Sequence[Sequence[int]], budget: int) -> list[list[int]]:
 
 
 def _fair_shares(wanted: Sequence[int], budget: int) -> list[int]:
-    """Max-min fair division: the smallest demands first, each getting at most an equal part of what is left."""
+    """Max-min fair division: the smallest demands first, each getting an equal part of what is left, rounded up.
+
+    Rounded up, so that nobody waits for ever where there are more requests than rows.
+    """
     shares = [0] * len(wanted)
     waiting = sorted(range(len(wanted)), key=wanted.__getitem__)
     for position, request in enumerate(waiting):
-        shares[request] = min(wanted[request], budget // (len(waiting) - position))
+        shares[request] = min(wanted[request], -(-budget // (len(waiting) - position)))
         budget -= shares[request]
     return shares
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from enum import StrEnum
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from verifier.errors import Unsupported
 from verifier.methods import Precision
@@ -52,12 +52,11 @@ def compile_model(handle: ModelHandle, precision: Precision, batch_rows: int, fo
     plain = _casting(module, dtype)
     if form is Form.EAGER:
         return plain, Form.EAGER
-    generator = torch.Generator().manual_seed(0)
-    example = torch.rand((batch_rows, *handle.input_shape), generator=generator).to(handle.device)
+    examples = [x.to(handle.device) for x in _examples(batch_rows, handle.input_shape)]
     try:
-        fused = _casting(_fuse(module, example.to(dtype), form), dtype)
+        fused = _casting(_fuse(_without_branches(module), examples[0].to(dtype), form), dtype)
         with torch.inference_mode():
-            difference = _difference(fused(example), plain(example))
+            difference = max(_difference(fused(x), plain(x)) for x in examples)
     except Exception as error:  # fusing is an optimisation: whatever stops it, the plain form still answers
         logger.warning("model %s: the %s form cannot be built (%s); using eager", handle.digest[:12], form, error)
         return plain, Form.EAGER
@@ -80,6 +79,22 @@ def _casting(module: Forward, dtype: torch.dtype) -> Forward:
     return module if dtype is torch.float32 else lambda x: module(x.to(dtype))
 
 
+def _examples(rows: int, shape: tuple[int, ...]) -> list[Tensor]:
+    """Inputs for tracing (the first) and for comparing: pixels, and pixels under strong noise."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = [torch.rand((rows, *shape), generator=generator) for _ in range(2)]
+    return [*pixels, pixels[0] + torch.randn((rows, *shape), generator=generator)]
+
+
+def _without_branches(module: nn.Module) -> nn.Module:
+    """The module as a graph of operations.
+
+    A Python branch on the values of a tensor would be frozen by tracing as it fell out once; torch.fx refuses
+    to follow one, and the model is then run as it is.
+    """
+    return module if isinstance(module, fx.GraphModule) else fx.symbolic_trace(module)
+
+
 def _fuse(module: nn.Module, example: Tensor, form: Form) -> Forward:
     if form is Form.INDUCTOR:
         return _compiled(module, example)
@@ -95,18 +110,13 @@ def _fuse(module: nn.Module, example: Tensor, form: Form) -> Forward:
 
 
 def _compiled(module: nn.Module, example: Tensor) -> Forward:
-    """torch.compile; on a GPU with CUDA graphs, whose outputs the next run overwrites: so they are copied."""
+    """torch.compile; on a GPU with CUDA graphs, whose outputs the next run overwrites (the sampler copies them)."""
     on_gpu = example.device.type == "cuda"
-    compiled = torch.compile(module, dynamic=False, mode="reduce-overhead" if on_gpu else None)
-
-    def forward(x: Tensor) -> Tensor:
-        logits: Tensor = compiled(x)
-        return logits.clone() if on_gpu else logits
-
+    compiled: Forward = torch.compile(module, dynamic=False, mode="reduce-overhead" if on_gpu else None)
     with torch.inference_mode():
         for _ in range(3):
-            forward(example)
-    return forward
+            compiled(example)
+    return compiled
 
 
 def _difference(fused: Tensor, plain: Tensor) -> float:
@@ -115,10 +125,12 @@ def _difference(fused: Tensor, plain: Tensor) -> float:
 
 
 def is_row_exact(forward: Forward, batch_rows: int, shape: tuple[int, ...], device: torch.device) -> bool:
-    """Whether a row's logits were bitwise the same at other places of the batch, among other rows."""
-    generator = torch.Generator().manual_seed(1)
-    x = torch.rand((batch_rows, *shape), generator=generator).to(device)
-    order = torch.randperm(batch_rows, generator=generator).to(device)
+    """Whether rows' logits were bitwise the same at other places of the batch, among other rows."""
+    x, others, _ = (example.to(device) for example in _examples(batch_rows, shape))
+    order = torch.randperm(batch_rows, generator=torch.Generator().manual_seed(1)).to(device)
+    kept = order[: (batch_rows + 1) // 2]
     with torch.inference_mode():
         logits = forward(x).clone()
-        return bool(torch.equal(forward(x[order]), logits[order]))
+        moved = forward(x[order]).clone()
+        among_others = forward(torch.cat([x[kept], others[len(kept) :]])).clone()
+    return bool(torch.equal(moved, logits[order]) and torch.equal(among_others[: len(kept)], logits[kept]))

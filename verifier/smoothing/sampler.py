@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, wait
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,7 +75,8 @@ class Lane:
             rows = noisy[start : start + segment.rows]
             torch.add(segment.x.view(1, -1), rows, alpha=segment.sigma, out=rows)
             start += segment.rows
-        return self._forward(noisy.reshape(self._shape))[:start]
+        # A copy: a model may answer with its own input, or with a buffer that it uses again.
+        return self._forward(noisy.reshape(self._shape))[:start].clone()
 
 
 def tally(logits: Tensor, owners: Tensor, slots: int, classes: int) -> Tensor:
@@ -116,6 +117,7 @@ def count(
     """
     batches = iter(pack(segments, batch_rows))  # next() on a list's iterator is atomic
     futures = [pool.submit(lane.count, batches, slots) for lane in lanes]
+    wait(futures)  # also where one failed: no lane may still be running when its buffers are used again
     votes = [part.cpu().numpy() for part in (future.result() for future in futures) if part is not None]
     total: NDArray[np.int64] = np.sum(votes, axis=0, dtype=np.int64)
     return total
