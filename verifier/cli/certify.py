@@ -13,7 +13,7 @@ from rich.table import Table
 
 from verifier.catalogue import Price
 from verifier.certificate import Certificate, SmoothedPrediction
-from verifier.cli.options import load_array, open_client, service_options
+from verifier.cli.options import load_array, open_client, service_options, split_service
 from verifier.cli.progress import reporter
 from verifier.errors import InvalidProblem, VerifierError
 from verifier.methods import Precision, Prediction, Rng, Selection, Smoothing
@@ -64,19 +64,16 @@ def certify(
     dry_run: bool,
     as_json: bool,
     quiet: bool,
-    server: str | None,
-    ca: Path | None,
-    data_dir: Path | None,
-    device: str,
-    **parameters: Any,
+    **options: Any,
 ) -> None:
     """Certify inputs: a radius for each, with the evidence to check it."""
     x = load_array(inputs, "inputs")
     y = load_array(labels, "labels") if labels else None
+    service, parameters = split_service(options)
     chosen = _METHODS[method](**parameters)
     certificates: list[Certificate] = []
     with ExitStack() as stack:
-        client = stack.enter_context(open_client(server, ca, data_dir, device))
+        client = stack.enter_context(open_client(**service))
         if dry_run:
             _print_price(client.price(model, x, chosen, norm=norm, eps=eps), as_json)
             return
@@ -172,16 +169,13 @@ def predict(
     seed: int | None,
     timeout: float | None,
     as_json: bool,
-    server: str | None,
-    ca: Path | None,
-    data_dir: Path | None,
-    device: str,
-    **parameters: Any,
+    **options: Any,
 ) -> None:
     """Ask the smoothed classifier for its answers; it abstains where the votes are too divided."""
     x = load_array(inputs, "inputs")
     y = load_array(labels, "labels") if labels else None
-    with open_client(server, ca, data_dir, device) as client:
+    service, parameters = split_service(options)
+    with open_client(**service) as client:
         answers = client.predict(model, x, Prediction(**parameters), labels=y, seed=seed, timeout=timeout)
     if as_json:
         for answer in answers:
@@ -191,7 +185,7 @@ def predict(
 
 
 def _print_predictions(answers: list[SmoothedPrediction]) -> None:
-    table = Table("input", "label", "prediction", "p-value", "votes")
+    table = Table("input", "label", "prediction", "p-value", "votes", box=None, pad_edge=False)
     for answer in answers[:ROWS_SHOWN]:
         table.add_row(
             str(answer.index),

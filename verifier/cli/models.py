@@ -75,7 +75,7 @@ def list_models(as_json: bool, **service: Any) -> None:
         for info in infos:
             click.echo(json.dumps(_facts(info)))
         return
-    table = Table("name", "version", "input", "classes", "registered")
+    table = Table("name", "version", "input", "classes", "registered", box=None, pad_edge=False)
     for info in infos:
         shape = "x".join(map(str, info.manifest.input_shape))
         registered = datetime.fromtimestamp(info.created, UTC).strftime("%Y-%m-%d %H:%M")
@@ -121,9 +121,10 @@ def methods(as_json: bool, **service: Any) -> None:
 
 
 def _print_method(info: MethodInfo) -> None:
-    console = Console()
-    console.print(f"[bold]{info.name}[/bold]: {info.summary}", highlight=False)
-    console.print(f"norms {', '.join(info.norms)}; guarantee {info.grade.value}: {info.guarantee}", highlight=False)
+    console = Console(markup=False, highlight=False)
+    console.print(f"{info.name}: {info.summary}", style="bold")
+    console.print(f"norms: {', '.join(info.norms)}")
+    console.print(f"guarantee, {info.grade.value}: {info.guarantee}")
     table = Table("parameter", "meaning", box=None, pad_edge=False)
     for name, meaning in info.parameters.items():
         table.add_row(name, meaning)

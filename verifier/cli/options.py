@@ -15,7 +15,7 @@ Command = Callable[..., Any]
 
 
 def service_options(command: Command) -> Command:
-    """--server, --ca, --data-dir, --device: which service a command asks."""
+    """--server, --ca, --cert, --key, --data-dir, --device: which service a command asks, for `open_client`."""
     for option in (
         click.option("--device", default="auto", show_default=True, help="Embedded: auto, cpu or cuda:N."),
         click.option(
@@ -23,6 +23,8 @@ def service_options(command: Command) -> Command:
             type=click.Path(path_type=Path, file_okay=False),
             help="Embedded: where models are kept; default $VERIFIER_DATA_DIR or the user's data directory.",
         ),
+        click.option("--key", type=click.Path(path_type=Path, exists=True), help="PEM file of that certificate's key."),
+        click.option("--cert", type=click.Path(path_type=Path, exists=True), help="PEM file; who we are, for mTLS."),
         click.option("--ca", type=click.Path(path_type=Path, exists=True), help="PEM file; connect with TLS."),
         click.option("--server", metavar="HOST:PORT", help="Ask this server; without it, work in this process."),
     ):
@@ -30,9 +32,19 @@ def service_options(command: Command) -> Command:
     return command
 
 
-def open_client(server: str | None, ca: Path | None, data_dir: Path | None, device: str) -> Client:
+def open_client(
+    server: str | None, ca: Path | None, cert: Path | None, key: Path | None, data_dir: Path | None, device: str
+) -> Client:
     """The client that the options ask for."""
-    return connect(server, ca=ca) if server else local(data_dir=data_dir, device=device)
+    if server:
+        return connect(server, ca=ca, certificate=cert, key=key)
+    return local(data_dir=data_dir, device=device)
+
+
+def split_service(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(options of `open_client`, all others), where a command takes both."""
+    names = ("server", "ca", "cert", "key", "data_dir", "device")
+    return {name: options[name] for name in names}, {k: v for k, v in options.items() if k not in names}
 
 
 def load_array(path: Path, name: str) -> NDArray[Any]:

@@ -61,7 +61,7 @@ def reporter(inputs: int, passes: int, *, quiet: bool) -> Iterator[Reporter]:
 def _bar() -> Bar:
     return Bar(
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=20),
         TextColumn("{task.fields[inputs]} inputs"),
         _Rate(),
         TimeRemainingColumn(),

@@ -506,8 +506,7 @@ def from_prediction(message: certificate_pb2.Prediction) -> SmoothedPrediction:
 
 def certificate_to_json(certificate: Certificate) -> str:
     """One line of proto3 JSON. Numbers are written so that reading them gives the same float64 back."""
-    text: str = json_format.MessageToJson(to_certificate(certificate), indent=None)
-    return text
+    return _to_json(to_certificate(certificate))
 
 
 def certificate_from_json(line: str) -> Certificate:
@@ -521,7 +520,12 @@ def certificate_from_json(line: str) -> Certificate:
 
 def prediction_to_json(prediction: SmoothedPrediction) -> str:
     """One line of proto3 JSON."""
-    text: str = json_format.MessageToJson(to_prediction(prediction), indent=None)
+    return _to_json(to_prediction(prediction))
+
+
+def _to_json(message: Any) -> str:
+    """One line, zeros written too: a reader should not need to know the defaults."""
+    text: str = json_format.MessageToJson(message, indent=None, always_print_fields_with_no_presence=True)
     return text
 
 
