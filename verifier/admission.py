@@ -18,7 +18,7 @@ class Admission:
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._pending = 0
-        self._freed = asyncio.Condition()
+        self._freed = asyncio.Event()
 
     @property
     def pending(self) -> int:
@@ -45,15 +45,15 @@ class Admission:
     async def wait(self, passes: int) -> None:
         """Take a place as soon as there is room: for later parts of a request that was admitted."""
         self._check_size(passes)
-        async with self._freed:
-            await self._freed.wait_for(lambda: self._pending + passes <= self._capacity)
-            self._pending += passes
+        while self._pending + passes > self._capacity:
+            self._freed.clear()
+            await self._freed.wait()
+        self._pending += passes
 
-    async def give_back(self, passes: int) -> None:
+    def give_back(self, passes: int) -> None:
         """Passes that were done, or will not be done."""
         self._pending -= passes
-        async with self._freed:
-            self._freed.notify_all()
+        self._freed.set()
 
     def _check_size(self, passes: int) -> None:
         if passes > self._capacity:

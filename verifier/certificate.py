@@ -111,6 +111,7 @@ class SamplingEvidence:
         estimation: votes of the n draws.
         p_a_lower: lower bound on the probability of the top class; 0 while nothing is proved.
         p_b_upper: upper bound on the runner-up's; None where it was not bounded.
+        classes: K of the model.
         seed: of the request.
         seed_origin: "client" or "server". Trying several seeds and keeping the best multiplies alpha.
         rng: generator of the noise.
@@ -120,6 +121,7 @@ class SamplingEvidence:
     estimation: Votes
     p_a_lower: float
     p_b_upper: float | None
+    classes: int
     seed: int
     seed_origin: str
     rng: Rng

@@ -137,36 +137,45 @@ def _guarantee(c: Certificate) -> Iterator[str]:
 
 def _counts(c: Certificate) -> Iterator[str]:
     selection, estimation = c.evidence.selection, c.evidence.estimation
-    yield from _votes("estimation", estimation, c.method.n)
+    classes = c.evidence.classes
+    if classes < 2:
+        yield f"a classifier has at least 2 classes, {classes} are stated"
+    yield from _votes("estimation", estimation, c.method.n, classes)
     if (selection is not None) != (c.method.selection is Selection.N0):
         stated = "states no selection votes" if selection is None else "states selection votes"
         yield f"the method's selection is {c.method.selection.value}, but the evidence {stated}"
     if selection is not None:
-        yield from _votes("selection", selection, c.method.n0)
+        yield from _votes("selection", selection, c.method.n0, classes)
         if selection.top != estimation.top:
             yield f"class {selection.top} was selected, but votes for class {estimation.top} are stated"
     if not _is_most_voted(estimation if selection is None else selection):
         yield "the class whose votes are stated is not the one that was voted for most where it was chosen"
 
 
-def _votes(phase: str, votes: Votes, draws: int) -> Iterator[str]:
+def _votes(phase: str, votes: Votes, draws: int, classes: int) -> Iterator[str]:
     counts = (votes.top_count, votes.runner_up_count, votes.invalid_count)
     if not 0 <= votes.n <= draws:
         yield f"{phase} counts {votes.n} draws where the method takes {draws}"
-    if min(counts) < 0 or max(counts) > votes.n or not _adds_up(votes):
+    if min(counts) < 0 or max(counts) > votes.n or not _adds_up(votes, classes):
         yield f"{phase} votes do not add up: {votes}"
 
 
-def _adds_up(votes: Votes) -> bool:
-    """Whether some table of classes and invalid draws has these as its top, its strongest rival and its total."""
+def _adds_up(votes: Votes, classes: int) -> bool:
+    """Whether some table of the classes and invalid draws has these as its top, its strongest rival and its total.
+
+    What neither `top` nor the named rival nor invalid draws have got must fit into the other classes, none of which
+    may have more than the strongest rival: an understated rival is found out.
+    """
     rivals = votes.n - votes.top_count
-    if min(votes.top or 0, votes.runner_up or 0) < 0 or (votes.top is None and votes.top_count > 0):
+    named_classes = [votes.top or 0, votes.runner_up or 0]
+    if min(named_classes) < 0 or max(named_classes) >= classes or (votes.top is None and votes.top_count > 0):
         return False
     if votes.runner_up is None:  # invalid draws are the strongest rival, or there is none
         strongest, others = votes.invalid_count, rivals - votes.invalid_count
-        return votes.runner_up_count == strongest and others >= 0 and (strongest > 0 or others == 0)
+        return votes.runner_up_count == strongest and 0 <= others <= (classes - 1) * strongest
     named = votes.runner_up != votes.top and votes.invalid_count <= votes.runner_up_count
-    return named and votes.runner_up_count > 0 and votes.runner_up_count + votes.invalid_count <= rivals
+    others = rivals - votes.runner_up_count - votes.invalid_count
+    return named and votes.runner_up_count > 0 and 0 <= others <= (classes - 2) * votes.runner_up_count
 
 
 def _is_most_voted(votes: Votes) -> bool:
@@ -233,7 +242,7 @@ def _radius(c: Certificate) -> Iterator[str]:
 def _one_sided_holds(c: Certificate) -> bool:
     method, votes = c.method, c.evidence.estimation
     radius, k = np.array([c.radius]), np.array([votes.top_count])
-    return _one(guarantee.radius_holds(method.sigma, radius, k, votes.n, method.bound_alpha))
+    return _one(guarantee.radius_holds(method.radius_sigma, radius, k, votes.n, method.bound_alpha))
 
 
 def _two_sided_holds(c: Certificate) -> bool:
@@ -242,7 +251,7 @@ def _two_sided_holds(c: Certificate) -> bool:
         return False
     return _one(
         guarantee.two_sided_radius_holds(
-            method.sigma,
+            method.radius_sigma,
             np.array([c.radius]),
             np.array([votes.top_count]),
             np.array([votes.runner_up_count]),

@@ -5,17 +5,22 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar
 
+import numpy as np
+
 from verifier.errors import InvalidProblem
 
 MAX_DRAWS = 2**40
 """Largest n or n0: votes are int64 and counts must stay exact in float64."""
+
+SMALLEST_ALPHA = 1e-100
+"""Below, binomial tails lose their digits."""
 
 SMALLEST_SIGMA, LARGEST_SIGMA = 1e-30, 1e30
 """Noise is drawn in float32, and must neither vanish nor overflow there."""
 
 
 class NoiseFamily(StrEnum):
-    """Distribution of the smoothing noise; each brings its own radius theorem (smoothing/noise.py)."""
+    """Distribution of the smoothing noise; each brings its own radius theorem (smoothing/radius.py)."""
 
     GAUSSIAN = "gaussian"
 
@@ -57,7 +62,7 @@ class Smoothing:
         sigma: standard deviation of the noise per coordinate, in the units of the input; 1e-30..1e30.
         n0: draws for selecting the class, 1..2^40; not used with selection="single_stage".
         n: draws for the bound, 1..2^40, and at least `minimum_draws(alpha)`.
-        alpha: failure probability per input, in (0, 0.5].
+        alpha: failure probability per input, 1e-100..0.5.
         selection: "n0" or "single_stage".
         runner_up: also bound the runner-up from above (alpha/2 each); larger radii where p_A is far
             from 1. Not proved together with "single_stage", so refused there.
@@ -100,6 +105,11 @@ class Smoothing:
                 field="smoothing.n",
                 reason="INFEASIBLE",
             )
+
+    @property
+    def radius_sigma(self) -> float:
+        """What radii are computed with: noise is scaled by sigma rounded to float32, which may be the smaller one."""
+        return min(self.sigma, float(np.float32(self.sigma)))
 
     @property
     def bound_alpha(self) -> float:
@@ -170,8 +180,8 @@ def check_sampling(sigma: float, n: int, alpha: float) -> None:
             field="smoothing.sigma",
         )
     _check_draws("n", n)
-    if not (_is_real(alpha) and 0 < alpha <= 0.5):
-        raise InvalidProblem(f"alpha must be in (0, 0.5], got {alpha}", field="smoothing.alpha")
+    if not (_is_real(alpha) and SMALLEST_ALPHA <= alpha <= 0.5):
+        raise InvalidProblem(f"alpha must be in {SMALLEST_ALPHA:g}..0.5, got {alpha}", field="smoothing.alpha")
 
 
 def _is_real(value: Any) -> bool:

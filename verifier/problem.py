@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,12 +58,13 @@ class Problem:
 
     def __post_init__(self) -> None:
         _check_inputs(self.x)
+        object.__setattr__(self, "x", _private(self.x))
         if self.eps is not None and not (np.isfinite(self.eps) and self.eps > 0):
             raise InvalidProblem(f"eps must be finite and > 0, got {self.eps}", field="eps")
         if self.first_index < 0:
             raise InvalidProblem(f"first_index must be >= 0, got {self.first_index}", field="first_index")
         if self.labels is not None:
-            object.__setattr__(self, "labels", _checked_labels(self.labels, len(self.x)))
+            object.__setattr__(self, "labels", _private(_checked_labels(self.labels, len(self.x))))
 
     def __len__(self) -> int:
         return len(self.x)
@@ -75,6 +77,16 @@ class Problem:
     def label(self, row: int) -> int | None:
         """The true class of x[row], where labels were given."""
         return None if self.labels is None else int(self.labels[row])
+
+
+Number = TypeVar("Number", bound=np.generic)
+
+
+def _private(array: NDArray[Number]) -> NDArray[Number]:
+    """A read-only copy: the caller may refill its own array while the question is being answered."""
+    copy = np.array(array, order="C")
+    copy.flags.writeable = False
+    return copy
 
 
 def _check_inputs(x: NDArray[np.float32]) -> None:

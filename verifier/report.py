@@ -239,7 +239,7 @@ def average_radius(counting: Floats) -> float:
 
 def largest_possible_radius(certificates: Sequence[Certificate]) -> float:
     """The radius that n agreeing draws would have proved, under the most generous of the methods."""
-    methods = {(c.method.sigma, c.method.n, c.method.bound_alpha) for c in certificates}
+    methods = {(c.method.radius_sigma, c.method.n, c.method.bound_alpha) for c in certificates}
     return max(guarantee.largest_radius(sigma, n, alpha) for sigma, n, alpha in methods)
 
 

@@ -44,15 +44,3 @@ def format_down(value: float, digits: int) -> str:
     context = decimal.Context(prec=_INTEGER_DIGITS + digits)
     step = decimal.Decimal(1).scaleb(-digits, context)
     return f"{exact.quantize(step, decimal.ROUND_FLOOR, context):f}"
-
-
-def to_float32_down(x: ArrayLike) -> NDArray[np.float32]:
-    """The largest float32 that is not above each x.
-
-    Args:
-        x: float64, any shape. NaN stays NaN; beyond the range of float32 the answer is its largest number.
-    """
-    exact = np.asarray(x, dtype=np.float64)
-    with np.errstate(over="ignore", under="ignore"):
-        nearest = exact.astype(np.float32)
-        return np.where(nearest > exact, np.nextafter(nearest, np.float32(-np.inf)), nearest)

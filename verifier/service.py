@@ -6,8 +6,10 @@ import hashlib
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from verifier.admission import Admission
+from verifier.backends.base import Backend
 from verifier.backends.device import Device, Shape
 from verifier.backends.table import backend_of, distinct_backends
 from verifier.catalogue import MethodInfo, Price, Progress
@@ -26,9 +28,19 @@ PARTS_IN_FLIGHT = 2
 
 
 @dataclass(frozen=True)
-class _InputsEnded:
-    """The caller has no more inputs, or failed to send them."""
+class _Event:
+    """What the reader of a call is told.
 
+    Args:
+        progress: of a part in the engine, or None.
+        part_finished: whether the part brings nothing more.
+        inputs_ended: whether the caller has no more inputs.
+        error: what ended the call.
+    """
+
+    progress: Progress | None = None
+    part_finished: bool = False
+    inputs_ended: bool = False
     error: BaseException | None = None
 
 
@@ -37,18 +49,22 @@ class _Call:
     """A certification call on its way.
 
     Args:
-        model, method, seed, seconds_left, shape: as asked.
-        events: deliveries of the engine, and at last the end of the inputs.
+        model, method, seed, shape: as asked.
+        deadline: on the loop's clock, or None.
+        events: what its reader has not seen yet.
         owed: forward passes admitted and not done yet, for each part in the engine.
+        unseen: parts whose last results the reader has not seen yet.
+        room: taken by a part until the reader has seen its last results, so that these can't pile up.
     """
 
     model: ModelHandle
     method: Method
     seed: Seed
-    seconds_left: float | None
+    deadline: float | None
     shape: Shape | None
-    events: "asyncio.Queue[tuple[Request, Delivery] | _InputsEnded]" = field(default_factory=asyncio.Queue)
+    events: "asyncio.Queue[_Event]" = field(default_factory=asyncio.Queue)
     owed: dict[Request, int] = field(default_factory=dict)
+    unseen: int = 0
     room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PARTS_IN_FLIGHT))
     inputs: int = 0
     forward_passes: int = 0
@@ -157,23 +173,27 @@ class Service:
             VerifierError: what `Backend.check`, `Admission.admit` and the engine raise.
         """
         handle = await self._load(model)
-        call = _Call(handle, method, seed, seconds_left, shape)
+        deadline = None if seconds_left is None else asyncio.get_running_loop().time() + seconds_left
+        call = _Call(handle, method, seed, deadline, shape)
         feeder = asyncio.create_task(self._feed(call, problems))
         try:
             ended = False
-            while call.owed or not ended:
+            while call.unseen or not ended:
                 event = await call.events.get()
-                if isinstance(event, _InputsEnded):
-                    if event.error is not None:
-                        raise event.error
-                    ended = True
-                else:
-                    yield await self._account(call, *event)
+                if event.error is not None:
+                    raise event.error
+                if event.progress is not None:
+                    yield event.progress
+                if event.part_finished:
+                    call.unseen -= 1
+                    call.room.release()
+                ended = ended or event.inputs_ended
         finally:
             feeder.cancel()
             for request in call.owed:
                 self._engine.cancel(request)
-            await self._admission.give_back(sum(call.owed.values()))
+            self._admission.give_back(sum(call.owed.values()))
+            call.owed.clear()
 
     async def _feed(self, call: _Call, problems: AsyncIterator[Problem]) -> None:
         """Check, admit and submit one part after another; the call learns how it ended."""
@@ -182,46 +202,66 @@ class Service:
                 await call.room.acquire()
                 await self._submit(call, problem)
         except Exception as error:
-            call.events.put_nowait(_InputsEnded(error))
+            call.events.put_nowait(_Event(error=error))
         else:
-            call.events.put_nowait(_InputsEnded())
+            call.events.put_nowait(_Event(inputs_ended=True))
 
     async def _submit(self, call: _Call, problem: Problem) -> None:
         backend = backend_of(call.method)
         call.price = price = self._check(call.model, problem, call.method)
-        _check_deadline(price, call.seconds_left)
-        states = await asyncio.to_thread(backend.begin, call.model, problem, call.method, call.seed, self._device)
+        self._check_deadline(price, call.deadline)
+        passes = price.forward_passes
         if call.inputs == 0:
-            self._admission.admit(price.forward_passes, self._device.rate(call.model.digest, call.method.precision))
+            self._admission.admit(passes, self._device.rate(call.model.digest, call.method.precision))
         else:
-            await self._admission.wait(price.forward_passes)
+            await self._admission.wait(passes)
+        try:
+            states = await asyncio.to_thread(backend.begin, call.model, problem, call.method, call.seed, self._device)
+            request = self._request(call, backend, deque(states))
+            self._engine.submit(request)
+        except BaseException:
+            self._admission.give_back(passes)
+            raise
+        call.inputs += len(problem)
+        call.unseen += 1
+        call.owed[request] = passes
+
+    def _request(self, call: _Call, backend: Backend, states: deque[Any]) -> Request:
+        """A request whose deliveries are booked on the event loop."""
         loop = asyncio.get_running_loop()
 
         def deliver(delivery: Delivery) -> None:
             with contextlib.suppress(RuntimeError):  # the loop may be closed, and nobody waits any more
-                loop.call_soon_threadsafe(call.events.put_nowait, (request, delivery))
+                loop.call_soon_threadsafe(self._book, call, request, delivery)
 
-        precision = backend.precision(call.method)
-        request = Request(backend, call.model, precision, deque(states), deliver, call.shape)
-        call.inputs += len(problem)
-        call.owed[request] = price.forward_passes
-        self._engine.submit(request)
+        request = Request(backend, call.model, backend.precision(call.method), states, deliver, call.shape)
+        return request
 
-    async def _account(self, call: _Call, request: Request, delivery: Delivery) -> Progress:
-        """Book a delivery: what was done is owed no more, a finished part makes room for the next."""
+    def _book(self, call: _Call, request: Request, delivery: Delivery) -> None:
+        """What was done is owed no more, whether or not the reader keeps up; the reader is told."""
+        if request not in call.owed:
+            return  # the call has ended meanwhile
         done = call.owed.pop(request) if delivery.finished else delivery.forward_passes
-        if delivery.finished:
-            call.room.release()
-        else:
+        if not delivery.finished:
             call.owed[request] -= done
-        await self._admission.give_back(done)
-        if delivery.error is not None:
-            raise delivery.error
+        self._admission.give_back(done)
         call.forward_passes += delivery.forward_passes
-        return Progress(call.model.digest, tuple(delivery.results), call.inputs, call.forward_passes, call.price)
+        progress = Progress(call.model.digest, tuple(delivery.results), call.inputs, call.forward_passes, call.price)
+        call.events.put_nowait(_Event(progress, part_finished=delivery.finished, error=delivery.error))
 
     def _check(self, handle: ModelHandle, problem: Problem, method: Method) -> Price:
         return backend_of(method).check(handle, problem, method, self._device)
+
+    def _check_deadline(self, price: Price, deadline: float | None) -> None:
+        if price.seconds is None or deadline is None:
+            return
+        left = deadline - asyncio.get_running_loop().time()
+        if price.seconds > left:
+            raise DeadlineExceeded(
+                f"{price.forward_passes:,} forward passes take about {price.seconds:.3g} s on this device, "
+                f"and the deadline is in {left:.3g} s: allow more time or ask for less",
+                reason="DEADLINE_TOO_SHORT",
+            )
 
     async def _load(self, model: str) -> ModelHandle:
         info = await self.get_model(model)
@@ -231,12 +271,3 @@ class Service:
 def _fingerprint(*parts: str) -> str:
     """SHA-256 of a mutating request, to tell a repetition from another request under the same id."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
-
-
-def _check_deadline(price: Price, seconds_left: float | None) -> None:
-    if price.seconds is not None and seconds_left is not None and price.seconds > seconds_left:
-        raise DeadlineExceeded(
-            f"{price.forward_passes:,} forward passes take about {price.seconds:.3g} s on this device, "
-            f"and the deadline is in {seconds_left:.3g} s: allow more time or ask for less",
-            reason="DEADLINE_TOO_SHORT",
-        )

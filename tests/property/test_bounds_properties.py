@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.special import ndtri
 
 from verifier import guarantee
-from verifier.rounding import format_down, to_float32_down
+from verifier.rounding import format_down
 from verifier.smoothing.radius import l2_radius, l2_radius_two_sided
 from verifier.stats.binomial import (
     clopper_pearson_lower,
@@ -183,9 +183,3 @@ def test_text_is_never_above_the_number(value: float, digits: int) -> None:
     text = format_down(value, digits)
     with decimal.localcontext(prec=1_200):  # more digits than any float64 has
         assert 0 <= Decimal(value) - Decimal(text) < Decimal(1).scaleb(-digits)
-
-
-@bounds_settings
-@given(st.floats(allow_nan=False))
-def test_single_precision_is_never_above_the_number(value: float) -> None:
-    assert float(to_float32_down(np.array([value]))[0]) <= value

@@ -48,7 +48,7 @@ async def test_more_than_the_capacity_is_never_admitted() -> None:
 async def test_giving_back_makes_room() -> None:
     admission = Admission(10)
     admission.admit(10, None)
-    await admission.give_back(3)
+    admission.give_back(3)
     admission.admit(3, None)
     assert admission.pending == 10
 
@@ -58,10 +58,10 @@ async def test_waiting_ends_when_there_is_room_and_not_before() -> None:
     admission.admit(10, None)
     waiting = asyncio.create_task(admission.wait(4))
     await settle()
-    await admission.give_back(3)
+    admission.give_back(3)
     await settle()
     assert not waiting.done()
-    await admission.give_back(1)
+    admission.give_back(1)
     await asyncio.wait_for(waiting, 5)
     assert admission.pending == 10
 
@@ -77,11 +77,11 @@ async def test_all_who_fit_are_let_in_at_once() -> None:
     admission.admit(10, None)
     waiting = [asyncio.create_task(admission.wait(passes)) for passes in (3, 3, 3, 3)]
     await settle()
-    await admission.give_back(9)
+    admission.give_back(9)
     await settle()
     assert [task.done() for task in waiting].count(True) == 3
     assert admission.pending == 10
-    await admission.give_back(3)
+    admission.give_back(3)
     await asyncio.wait_for(asyncio.gather(*waiting), 5)
 
 
@@ -93,7 +93,7 @@ async def test_who_gives_up_waiting_takes_no_place() -> None:
     gone.cancel()
     await settle()
     assert gone.cancelled()
-    await admission.give_back(5)
+    admission.give_back(5)
     await asyncio.wait_for(stays, 5)
     assert admission.pending == 10
 
@@ -103,7 +103,7 @@ async def test_who_gives_up_at_the_very_moment_of_being_let_in() -> None:
     admission.admit(10, None)
     gone, stays = (asyncio.create_task(admission.wait(5)) for _ in range(2))
     await settle()
-    await admission.give_back(5)
+    admission.give_back(5)
     gone.cancel()
     await settle()
     # Either it was let in, or the other one was: no place is lost, none is taken twice.
@@ -125,7 +125,7 @@ def test_never_more_than_the_capacity(moves: list[tuple[str, int]]) -> None:
                 elif move == "wait" and passes <= 10:
                     waiting[asyncio.create_task(admission.wait(passes))] = passes
                 elif held:
-                    await admission.give_back(held.pop())
+                    admission.give_back(held.pop())
             except (Overloaded, InvalidProblem):
                 pass
             await settle()

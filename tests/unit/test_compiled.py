@@ -3,7 +3,7 @@
 import pytest
 import torch
 from fakes import CPU, Bands, Constant, Counting, HalfSpace, Interacting, handle_of
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from verifier.errors import Unsupported
 from verifier.methods import Precision
@@ -168,3 +168,24 @@ class ByPlace(nn.Module):
 )
 def test_rows_that_interact_are_not_row_exact(module: nn.Module) -> None:
     assert not is_row_exact(module, 16, (2,), CPU)
+
+
+class Whisper(nn.Module):
+    """Logits of 1e-6; under tracing, of the opposite sign: a fused form that is another function."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        sign = -1e-6 if torch._C._get_tracing_state() else 1e-6
+        return torch.stack([x[:, 0], x[:, 1]], dim=1) * sign
+
+
+def test_another_function_is_found_also_where_logits_are_small() -> None:
+    """Found by review: differences were measured against 1 where the logits are smaller."""
+    handle = handle_of(fx.GraphModule(nn.ModuleDict({"leaf": Whisper()}), whisper_graph()), (2,))
+    _, form = compile_model(handle, Precision.FLOAT32, 4, Form.TORCHSCRIPT)
+    assert form is Form.EAGER
+
+
+def whisper_graph() -> fx.Graph:
+    graph = fx.Graph()
+    graph.output(graph.call_module("leaf", (graph.placeholder("x"),)))
+    return graph

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from verifier.errors import InvalidProblem
-from verifier.rounding import down, format_down, to_float32_down, up
+from verifier.rounding import down, format_down, up
 
 
 @pytest.mark.parametrize(
@@ -46,18 +46,6 @@ def test_format_down_refuses_negative_digits() -> None:
     with pytest.raises(InvalidProblem, match="digits must be >= 0"):
         format_down(1.0, -1)
 
-
-def test_to_float32_down() -> None:
-    largest = float(np.finfo(np.float32).max)
-    x = np.array([0.1, 0.5, 1 / 3, 0.0, -0.1, 1e-50, -1e-50, 1e300, -1e300, largest, -largest, np.inf, np.nan])
-    single = to_float32_down(x)
-    assert single.dtype == np.float32
-    assert (single[:-1] <= x[:-1]).all()
-    with np.errstate(over="ignore"):
-        above = np.nextafter(single[:-1], np.float32(np.inf)).astype(np.float64)
-    assert ((above > x[:-1]) | np.isinf(above)).all()
-    assert np.isnan(single[-1])
-    assert single[7] == largest
 
 
 def test_one_ulp() -> None:

@@ -5,11 +5,12 @@ import math
 import platform
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, RLock
 
 import numpy as np
 import psutil
@@ -63,6 +64,7 @@ class ReadyModel:
         device, handle, precision: which.
         forward: its fused form.
         shape: batch rows and form.
+        row_exact: see `Execution.row_exact`.
 
     Attributes:
         rate: rows a second of all lanes together, as measured last.
@@ -70,7 +72,13 @@ class ReadyModel:
     """
 
     def __init__(
-        self, device: "Device", handle: ModelHandle, precision: Precision, forward: Forward, shape: Shape
+        self,
+        device: "Device",
+        handle: ModelHandle,
+        precision: Precision,
+        forward: Forward,
+        shape: Shape,
+        row_exact: bool = False,
     ) -> None:
         self.handle = handle
         self.precision = precision
@@ -81,7 +89,7 @@ class ReadyModel:
             device_name=device.name,
             batch_rows=shape.batch_rows,
             form=shape.form.value,
-            row_exact=is_row_exact(forward, shape.batch_rows, handle.input_shape, handle.device),
+            row_exact=row_exact,
             versions=device.versions,
             started=0.0,
             seconds=0.0,
@@ -98,9 +106,9 @@ class ReadyModel:
 
     def count(self, segments: Sequence[Segment], slots: int, rng: Rng) -> NDArray[np.int64]:
         """Votes [slots, K + 1] of the segments; see `sampler.count`."""
-        _set_tf32(self.handle.device, self.precision is Precision.TF32)
         started = time.perf_counter()
-        votes = count(self._lanes_of(rng), self._device.pool, segments, self.shape.batch_rows, slots)
+        with _arithmetic(self.handle.device, self.precision):
+            votes = count(self._lanes_of(rng), self._device.pool, segments, self.shape.batch_rows, slots)
         rows = sum(segment.rows for segment in segments)
         if rows >= self.shape.batch_rows * self._device.lanes:
             self.rate += _RATE_MEMORY * (rows / (time.perf_counter() - started) - self.rate)
@@ -197,18 +205,21 @@ class Device:
 
     def _make_ready(self, handle: ModelHandle, precision: Precision, shape: Shape | None) -> ReadyModel:
         rows = shape.batch_rows if shape else self._tuned_rows(handle, precision)
-        ready = self._compile(handle, precision, rows, shape.form if shape else self.form)
+        forward, form = self._compile(handle, precision, rows, shape.form if shape else self.form)
+        with _arithmetic(self.device, precision):
+            row_exact = self.pool.submit(is_row_exact, forward, rows, handle.input_shape, self.device).result()
+        ready = ReadyModel(self, handle, precision, forward, Shape(rows, form), row_exact)
         ready.rate = ready.measure()
         logger.info(
             "model %s ready on %s: %s, %s, batches of %d rows, about %.0f rows/s",
-            handle.digest[:12], self.device, precision.value, ready.shape.form.value, rows, ready.rate,
+            handle.digest[:12], self.device, precision.value, form.value, rows, ready.rate,
         )  # fmt: skip
         return ready
 
-    def _compile(self, handle: ModelHandle, precision: Precision, rows: int, form: Form) -> ReadyModel:
-        # In a lane, where forward passes run: what is fused depends on the thread's settings.
-        forward, real_form = self.pool.submit(compile_model, handle, precision, rows, form).result()
-        return ReadyModel(self, handle, precision, forward, Shape(rows, real_form))
+    def _compile(self, handle: ModelHandle, precision: Precision, rows: int, form: Form) -> tuple[Forward, Form]:
+        """See `compile_model`; in a lane, where forward passes run: fusing depends on the thread's settings."""
+        with _arithmetic(self.device, precision):
+            return self.pool.submit(compile_model, handle, precision, rows, form).result()
 
     def _tuned_rows(self, handle: ModelHandle, precision: Precision) -> int:
         """The stored batch shape of this model, device and arithmetic, or a newly tuned one."""
@@ -230,7 +241,8 @@ class Device:
         limit = min(MAX_BATCH_ROWS, self._rows_in_memory(handle))
         rows, best_rows, best_rate = 1, 1, 0.0
         while rows <= limit and rows <= 4 * best_rows:
-            rate = self._compile(handle, precision, rows, self.form).measure()
+            forward, form = self._compile(handle, precision, rows, self.form)
+            rate = ReadyModel(self, handle, precision, forward, Shape(rows, form)).measure()
             if rate > best_rate * _WORTH_GROWING:
                 best_rows, best_rate = rows, rate
             if rows * self.lanes / rate > STEP_SECONDS / 2:
@@ -270,10 +282,20 @@ def row_bytes(handle: ModelHandle) -> int:
     return 4 * (3 * math.prod(handle.input_shape) + 3 * max(sizes))
 
 
-def _set_tf32(device: torch.device, allowed: bool) -> None:
-    if device.type == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = allowed
-        torch.backends.cudnn.allow_tf32 = allowed
+_ARITHMETIC = RLock()
+"""torch's switches for TF32 belong to the whole process: who needs them in one position holds this."""
+
+
+@contextmanager
+def _arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
+    """TF32 off, unless it is the precision asked for; nothing to do on a CPU."""
+    if device.type != "cuda":
+        yield
+        return
+    with _ARITHMETIC:
+        torch.backends.cuda.matmul.allow_tf32 = precision is Precision.TF32
+        torch.backends.cudnn.allow_tf32 = precision is Precision.TF32
+        yield
 
 
 def _lane_pool(lanes: int, device: torch.device) -> ThreadPoolExecutor:

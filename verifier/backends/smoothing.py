@@ -104,7 +104,7 @@ class SmoothingBackend:
         seconds = passes / rate if rate else None
         if isinstance(method, Prediction):
             return Price(passes, 0.0, seconds)
-        largest = guarantee.largest_radius(method.sigma, method.n, method.bound_alpha)
+        largest = guarantee.largest_radius(method.radius_sigma, method.n, method.bound_alpha)
         if problem.eps is not None and largest < problem.eps:
             raise InvalidProblem(_out_of_reach(method, problem.eps, largest), field="spec.eps", reason="INFEASIBLE")
         return Price(passes, largest, seconds, tuple(_warnings(method, largest)))
@@ -195,6 +195,7 @@ def certify(state: SmoothingState, method: Smoothing, execution: Execution) -> C
             estimation=estimation,
             p_a_lower=p_a_lower,
             p_b_upper=p_b_upper,
+            classes=len(state.votes[-1]) - 1,
             seed=state.seed.value,
             seed_origin=state.seed.origin,
             rng=state.rng,
@@ -208,9 +209,9 @@ def bounds(votes: Votes, method: Smoothing) -> tuple[float, float | None, float]
     alpha = method.bound_alpha
     lower = clopper_pearson_lower(np.array([votes.top_count]), votes.n, alpha)
     if not method.runner_up:
-        return float(lower.p[0]), None, float(l2_radius(method.sigma, lower.q)[0])
+        return float(lower.p[0]), None, float(l2_radius(method.radius_sigma, lower.q)[0])
     upper = clopper_pearson_upper(np.array([votes.runner_up_count]), votes.n, alpha)
-    radius = l2_radius_two_sided(method.sigma, lower.p, upper.p)
+    radius = l2_radius_two_sided(method.radius_sigma, lower.p, upper.p)
     return float(lower.p[0]), float(upper.p[0]), float(radius[0])
 
 
@@ -319,7 +320,7 @@ def _subject(state: SmoothingState) -> Subject:
 
 
 def _out_of_reach(method: Smoothing, eps: float, largest: float) -> str:
-    needed = guarantee.draws_for_radius(method.sigma, eps, method.bound_alpha)
+    needed = guarantee.draws_for_radius(method.radius_sigma, eps, method.bound_alpha)
     remedy = f"n = {needed} would do" if needed else "no number of draws would do at this sigma and alpha"
     return (
         f"eps = {eps:g} is out of reach: n = {method.n} draws at alpha = {method.alpha:g} and sigma = {method.sigma:g} "
@@ -333,8 +334,8 @@ def _warnings(method: Smoothing, largest: float) -> Iterator[str]:
             f"n0 = {method.n0} draws often select the wrong class, which ends in abstention; "
             "100 cost little, selection='single_stage' needs none"
         )
-    if largest < method.sigma:
-        needed = guarantee.draws_for_radius(method.sigma, 2 * method.sigma, method.bound_alpha)
+    if largest < method.radius_sigma:
+        needed = guarantee.draws_for_radius(method.radius_sigma, 2 * method.radius_sigma, method.bound_alpha)
         yield (
             f"n = {method.n} draws prove at most {largest:.4g}, less than sigma; "
             f"n = {needed} would allow {2 * method.sigma:g}"

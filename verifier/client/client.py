@@ -19,7 +19,7 @@ from verifier.client.backend import ServiceFace
 from verifier.client.connection import open_channel
 from verifier.client.embedded import EmbeddedService
 from verifier.client.remote import RemoteService
-from verifier.errors import InvalidProblem
+from verifier.errors import InvalidProblem, WorkerLost
 from verifier.methods import Prediction, Smoothing
 from verifier.model import ModelFormat, ModelInfo, ModelSource, Normalization
 from verifier.problem import Norm, Problem
@@ -254,6 +254,7 @@ class Client:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="verifier-client", daemon=True)
         self._thread.start()
+        self._pumps: set[_Pump] = set()
         self._client: AsyncClient = self._run(_made(make_service))
         self.models = Models(self._client.models, self._run)
 
@@ -273,8 +274,12 @@ class Client:
         """See `AsyncClient.certify`. Leaving the loop early cancels the rest."""
         groups = self._client._groups(model, x, method, labels, norm, eps, seed, timeout, on_progress)
         with _Pump(groups, self._loop) as pump:
-            for group in pump:
-                yield from group
+            self._pumps.add(pump)
+            try:
+                for group in pump:
+                    yield from group
+            finally:
+                self._pumps.discard(pump)
 
     def predict(
         self, model: str | Path | ModelInfo, x: ArrayLike, method: Prediction, **options: Any
@@ -311,6 +316,8 @@ class Client:
         """See `AsyncClient.close`."""
         if self._loop.is_closed():
             return
+        for pump in tuple(self._pumps):
+            pump.close()
         self._run(self._client.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -333,9 +340,10 @@ class _Pump:
 
     def __init__(self, groups: AsyncGenerator[list[Certificate]], loop: asyncio.AbstractEventLoop) -> None:
         self._groups = groups
+        self._loop = loop
         self._arrived: queue.SimpleQueue[list[Certificate] | BaseException | None] = queue.SimpleQueue()
         self._ended = threading.Event()
-        self._task = asyncio.run_coroutine_threadsafe(self._carry(), loop)
+        self._task: asyncio.Task[None] = asyncio.run_coroutine_threadsafe(self._start(), loop).result()
 
     def __enter__(self) -> Self:
         return self
@@ -343,8 +351,13 @@ class _Pump:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._task.cancel()
-        self._ended.wait()
+        self.close()
+
+    def close(self) -> None:
+        """Stop carrying; whoever still reads is told."""
+        if not self._ended.is_set():
+            self._loop.call_soon_threadsafe(self._task.cancel)
+            self._ended.wait()
 
     def __iter__(self) -> Iterator[list[Certificate]]:
         while (group := self._arrived.get()) is not None:
@@ -352,16 +365,22 @@ class _Pump:
                 raise group
             yield group
 
+    async def _start(self) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._carry())
+        task.add_done_callback(self._finish)
+        return task
+
     async def _carry(self) -> None:
-        try:
-            async with aclosing(self._groups):
-                async for group in self._groups:
-                    self._arrived.put(group)
-            self._arrived.put(None)
-        except Exception as error:
-            self._arrived.put(error)
-        finally:
-            self._ended.set()
+        async with aclosing(self._groups):
+            async for group in self._groups:
+                self._arrived.put(group)
+
+    def _finish(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            self._arrived.put(WorkerLost("this client was closed before all answers came"))
+        else:
+            self._arrived.put(task.exception())
+        self._ended.set()
 
 
 def connect(

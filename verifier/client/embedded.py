@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from verifier.catalogue import MethodInfo, Price, Progress
 from verifier.certificate import Certificate, SmoothedPrediction
-from verifier.errors import DeadlineExceeded, Unsupported
+from verifier.errors import DeadlineExceeded, InvalidProblem, Unsupported
 from verifier.methods import Method, Prediction, Smoothing
 from verifier.model import ModelInfo, ModelSource
 from verifier.problem import Problem
@@ -26,12 +26,14 @@ class EmbeddedService:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._closing = ExitStack()
+        self._opening = asyncio.Lock()
         self._opened: Service | None = None
 
     async def _service(self) -> "Service":
-        if self._opened is None:
-            self._opened = await asyncio.to_thread(self._open)
-        return self._opened
+        async with self._opening:
+            if self._opened is None:
+                self._opened = await asyncio.to_thread(self._open)
+            return self._opened
 
     def _open(self) -> "Service":
         try:
@@ -104,14 +106,18 @@ class EmbeddedService:
         self, model: str, problem: Problem, method: Method, seed: int | None, timeout: float | None
     ) -> AsyncGenerator[Progress]:
         service = await self._service()
-        try:
-            async with asyncio.timeout(timeout):
-                groups = service.certify(model, _each([problem]), method, seed_or_fresh(seed), timeout)
-                async with aclosing(groups):
-                    async for group in groups:
-                        yield group
-        except TimeoutError:
-            raise DeadlineExceeded(f"not done within {timeout:g} s: allow more time or ask for less") from None
+        deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
+        async with aclosing(service.certify(model, _each([problem]), method, seed_or_fresh(seed), timeout)) as groups:
+            while True:
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        group = await anext(groups, None)
+                except TimeoutError:
+                    message = f"not done within {timeout:g} s: allow more time or ask for less"
+                    raise DeadlineExceeded(message) from None
+                if group is None:
+                    return
+                yield group
 
     async def redraw(
         self, model: str, problems: Sequence[Problem], method: Smoothing, seed: int, batch_rows: int, form: str
@@ -121,8 +127,13 @@ class EmbeddedService:
         from verifier.backends.device import Shape
         from verifier.models.compiled import Form
 
-        parts = _each(problems)
-        groups = service.certify(model, parts, method, Seed(seed, "client"), shape=Shape(batch_rows, Form(form)))
+        if batch_rows < 1 or form not in set(Form):
+            raise InvalidProblem(
+                f"a certificate names batches of {batch_rows} rows in the form {form!r}: there are no such",
+                field="execution",
+            )
+        shape = Shape(batch_rows, Form(form))
+        groups = service.certify(model, _each(problems), method, Seed(seed, "client"), shape=shape)
         async with aclosing(groups):
             return [result async for group in groups for result in group.results if isinstance(result, Certificate)]
 

@@ -56,12 +56,12 @@ def compile_model(handle: ModelHandle, precision: Precision, batch_rows: int, fo
     try:
         fused = _casting(_fuse(_without_branches(module), examples[0].to(dtype), form), dtype)
         with torch.inference_mode():
-            difference = max(_difference(fused(x), plain(x)) for x in examples)
+            differences = [_difference(fused(x), plain(x)) for x in examples]
     except Exception as error:  # fusing is an optimisation: whatever stops it, the plain form still answers
         logger.warning("model %s: the %s form cannot be built (%s); using eager", handle.digest[:12], form, error)
         return plain, Form.EAGER
-    if not difference <= LOGIT_TOLERANCE[precision]:
-        logger.warning("model %s: the %s form differs by %.2g; using eager", handle.digest[:12], form, difference)
+    if not all(difference <= LOGIT_TOLERANCE[precision] for difference in differences):
+        logger.warning("model %s: the %s form differs by %s; using eager", handle.digest[:12], form, differences)
         return plain, Form.EAGER
     return fused, form
 
@@ -120,8 +120,8 @@ def _compiled(module: nn.Module, example: Tensor) -> Forward:
 
 
 def _difference(fused: Tensor, plain: Tensor) -> float:
-    scale = plain.abs().max().clamp_min(1.0)
-    return float((fused - plain).abs().max() / scale)
+    """Largest difference, relative to the largest logit; NaN where that is 0 or not a number."""
+    return float((fused - plain).abs().max() / plain.abs().max())
 
 
 def is_row_exact(forward: Forward, batch_rows: int, shape: tuple[int, ...], device: torch.device) -> bool:

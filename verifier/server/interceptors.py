@@ -1,6 +1,5 @@
 """Around every call, unary and stream alike: errors become statuses, calls get an id, and times are logged."""
 
-import asyncio
 import logging
 import secrets
 import time
@@ -74,7 +73,7 @@ def _streaming(behavior: Callable[[Any, Any], AsyncIterator[Any]], method: str) 
 
 async def _abort(context: Any, method: str, started: float, error: Exception) -> None:
     """End the call with the error's status; never returns."""
-    if isinstance(error, asyncio.CancelledError | grpc.aio.AbortError):
+    if isinstance(error, grpc.aio.AbortError):
         raise error
     if not isinstance(error, VerifierError):
         call_id = secrets.token_hex(8)

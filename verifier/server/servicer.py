@@ -35,7 +35,7 @@ class CertificationServicer(certification_pb2_grpc.CertificationServiceServicer)
         if question.validate_only:
             digest, price = await self._service.price(question.model, problem, question.method)
             return pb.CertifyResponse(model=model_name(digest), price=convert.to_price(price))
-        groups = await _gathered(self._run(question, _once(problem), context))
+        groups = await _gathered(self._run(question.model, question, _once(problem), context))
         certificates = sorted(_certificates(groups), key=lambda certificate: certificate.index)
         return pb.CertifyResponse(
             model=model_name(groups[0].digest),
@@ -53,7 +53,7 @@ class CertificationServicer(certification_pb2_grpc.CertificationServiceServicer)
         yield pb.StreamCertifyResponse(model=model_name(digest), price=convert.to_price(price))
         if question.validate_only:
             return
-        async with aclosing(self._run(question, _once(problem), context)) as groups:
+        async with aclosing(self._run(digest, question, _once(problem), context)) as groups:
             async for group in groups:
                 for part in _parts(_certificates([group])):
                     yield pb.StreamCertifyResponse(
@@ -74,7 +74,7 @@ class CertificationServicer(certification_pb2_grpc.CertificationServiceServicer)
                 field="spec.validate_only",
             )
         problems = _problems(question, first, request_iterator)
-        async with aclosing(self._run(question, problems, context)) as groups:
+        async with aclosing(self._run(question.model, question, problems, context)) as groups:
             async for group in groups:
                 for part in _parts(_certificates([group])):
                     yield pb.CertifyInputsResponse(
@@ -100,10 +100,10 @@ class CertificationServicer(certification_pb2_grpc.CertificationServiceServicer)
         return pb.ListMethodsResponse(methods=[convert.to_method_info(info) for info in self._service.methods()])
 
     def _run(
-        self, question: convert.Question, problems: AsyncIterator[Problem], context: Any
+        self, model: str, question: convert.Question, problems: AsyncIterator[Problem], context: Any
     ) -> AsyncGenerator[Progress]:
         left = context.time_remaining()
-        return self._service.certify(question.model, problems, question.method, question.seed, left)
+        return self._service.certify(model, problems, question.method, question.seed, left)
 
 
 async def _gathered(groups: AsyncGenerator[Progress]) -> list[Progress]:

@@ -43,7 +43,7 @@ class AesBoxMuller:
 
     A row takes whole AES blocks, so every row has its own place in the stream: rows can be drawn in any
     order and split. The bits are the same on every device; the numbers agree up to the last bits of the
-    device's logarithm and cosine. |z| <= 6.67 (2^-32 is the smallest uniform), where torch's own float32
+    device's logarithm and cosine. |z| <= 6.661 (2^-32 is the smallest uniform), where torch's own float32
     normals end at 5.77.
 
     Source: Box & Muller 1958; NIST SP 800-38A (CTR).

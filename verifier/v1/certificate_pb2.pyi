@@ -93,7 +93,7 @@ class Votes(_message.Message):
     def __init__(self, n: _Optional[int] = ..., top: _Optional[int] = ..., top_count: _Optional[int] = ..., runner_up: _Optional[int] = ..., runner_up_count: _Optional[int] = ..., invalid_count: _Optional[int] = ...) -> None: ...
 
 class SamplingEvidence(_message.Message):
-    __slots__ = ("selection", "estimation", "p_a_lower", "p_b_upper", "seed", "seed_origin", "rng")
+    __slots__ = ("selection", "estimation", "p_a_lower", "p_b_upper", "seed", "seed_origin", "rng", "classes")
     SELECTION_FIELD_NUMBER: _ClassVar[int]
     ESTIMATION_FIELD_NUMBER: _ClassVar[int]
     P_A_LOWER_FIELD_NUMBER: _ClassVar[int]
@@ -101,6 +101,7 @@ class SamplingEvidence(_message.Message):
     SEED_FIELD_NUMBER: _ClassVar[int]
     SEED_ORIGIN_FIELD_NUMBER: _ClassVar[int]
     RNG_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
     selection: Votes
     estimation: Votes
     p_a_lower: float
@@ -108,7 +109,8 @@ class SamplingEvidence(_message.Message):
     seed: int
     seed_origin: SeedOrigin
     rng: str
-    def __init__(self, selection: _Optional[_Union[Votes, _Mapping]] = ..., estimation: _Optional[_Union[Votes, _Mapping]] = ..., p_a_lower: _Optional[float] = ..., p_b_upper: _Optional[float] = ..., seed: _Optional[int] = ..., seed_origin: _Optional[_Union[SeedOrigin, str]] = ..., rng: _Optional[str] = ...) -> None: ...
+    classes: int
+    def __init__(self, selection: _Optional[_Union[Votes, _Mapping]] = ..., estimation: _Optional[_Union[Votes, _Mapping]] = ..., p_a_lower: _Optional[float] = ..., p_b_upper: _Optional[float] = ..., seed: _Optional[int] = ..., seed_origin: _Optional[_Union[SeedOrigin, str]] = ..., rng: _Optional[str] = ..., classes: _Optional[int] = ...) -> None: ...
 
 class Execution(_message.Message):
     __slots__ = ("device", "device_name", "batch_rows", "form", "row_exact", "versions", "start_time", "elapsed")
