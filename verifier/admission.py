@@ -32,7 +32,7 @@ class Admission:
             InvalidProblem: the request alone is larger than the whole budget.
             Overloaded: there is no room now; says when there may be.
         """
-        self._check_size(passes)
+        self.check_size(passes)
         if self._pending + passes > self._capacity:
             excess = self._pending + passes - self._capacity
             raise Overloaded(
@@ -44,7 +44,7 @@ class Admission:
 
     async def wait(self, passes: int) -> None:
         """Take a place as soon as there is room: for later parts of a request that was admitted."""
-        self._check_size(passes)
+        self.check_size(passes)
         while self._pending + passes > self._capacity:
             self._freed.clear()
             await self._freed.wait()
@@ -55,7 +55,8 @@ class Admission:
         self._pending -= passes
         self._freed.set()
 
-    def _check_size(self, passes: int) -> None:
+    def check_size(self, passes: int) -> None:
+        """Refuse, for good, a request that alone is larger than the whole budget (InvalidProblem)."""
         if passes > self._capacity:
             raise InvalidProblem(
                 f"the request needs {passes:,} forward passes, more than this server ever admits at once "

@@ -87,6 +87,7 @@ class Smoothing:
     name: ClassVar[str] = "smoothing"
 
     def __post_init__(self) -> None:
+        _make_plain(self, "sigma", "n0", "n", "alpha")
         check_sampling(self.sigma, self.n, self.alpha)
         for name, kind in _CHOICES.items():
             object.__setattr__(self, name, _choice(name, kind, getattr(self, name)))
@@ -147,6 +148,7 @@ class Prediction:
     name: ClassVar[str] = "predict"
 
     def __post_init__(self) -> None:
+        _make_plain(self, "sigma", "n", "alpha")
         check_sampling(self.sigma, self.n, self.alpha)
         for name in ("precision", "rng", "noise"):
             object.__setattr__(self, name, _choice(name, _CHOICES[name], getattr(self, name)))
@@ -181,7 +183,15 @@ def check_sampling(sigma: float, n: int, alpha: float) -> None:
         )
     _check_draws("n", n)
     if not (_is_real(alpha) and SMALLEST_ALPHA <= alpha <= 0.5):
-        raise InvalidProblem(f"alpha must be in {SMALLEST_ALPHA:g}..0.5, got {alpha}", field="smoothing.alpha")
+        raise InvalidProblem(f"alpha must be in [{SMALLEST_ALPHA:g}, 0.5], got {alpha}", field="smoothing.alpha")
+
+
+def _make_plain(method: Method, *names: str) -> None:
+    """numpy's numbers become Python's."""
+    for name in names:
+        value = getattr(method, name)
+        if isinstance(value, np.number):
+            object.__setattr__(method, name, value.item())
 
 
 def _is_real(value: Any) -> bool:

@@ -75,6 +75,12 @@ class ModelSource:
             )
         if self.format is ModelFormat.ONNX and (self.architecture or self.config):
             raise InvalidProblem("an ONNX file brings its own architecture: name none", field="architecture")
+        try:
+            json.dumps(dict(self.config), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise InvalidProblem(
+                f"an architecture's config must be JSON ({error}), got {dict(self.config)}", field="config"
+            ) from None
         if self.input_range is not None:
             low, high = map(float, self.input_range)
             object.__setattr__(self, "input_range", (low, high))
@@ -190,6 +196,29 @@ class ModelInfo:
     def digest(self) -> str:
         """The version's id."""
         return self.manifest.digest
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as JSON values."""
+        return {
+            "digest": self.digest,
+            "aliases": list(self.aliases),
+            "size": self.size,
+            "created": self.created,
+            "batch_difference": self.dry_run.batch_difference,
+            "reference_difference": self.dry_run.reference_difference,
+            "manifest": json.loads(self.manifest.to_json()),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "ModelInfo":
+        """The inverse of `to_dict`."""
+        return cls(
+            manifest=Manifest.from_json(json.dumps(values["manifest"])),
+            aliases=tuple(values["aliases"]),
+            size=values["size"],
+            created=values["created"],
+            dry_run=DryRun(values["batch_difference"], values["reference_difference"]),
+        )
 
 
 def check_alias(alias: str) -> str:

@@ -60,8 +60,9 @@ class Seed:
     origin: str
 
     def __post_init__(self) -> None:
-        if not 0 <= self.value < 2**SEED_BITS:
-            raise InvalidProblem(f"seed must be in 0..2^63-1, got {self.value}", field="spec.seed")
+        whole = isinstance(self.value, int) and not isinstance(self.value, bool)
+        if not (whole and 0 <= self.value < 2**SEED_BITS):
+            raise InvalidProblem(f"seed must be an integer in 0..2^63-1, got {self.value}", field="spec.seed")
 
 
 def seed_or_fresh(value: int | None) -> Seed:

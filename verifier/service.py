@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import hashlib
+import json
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from verifier.admission import Admission
 from verifier.backends.base import Backend
@@ -23,8 +24,14 @@ from verifier.models.registry import Registry
 from verifier.problem import Problem
 from verifier.seeds import Seed
 
+Answer = TypeVar("Answer")
+
 PARTS_IN_FLIGHT = 2
 """Parts of one stream of inputs that are worked on at once; the next one waits on the wire."""
+
+
+_DEADLINE_DOUBT = 2.0
+"""A call is refused up front only if it would take so many times longer than it has: rates are estimates."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +92,13 @@ class Service:
 
     # -- models
 
-    async def begin_upload(self) -> Upload:
-        """Room for a model file; write to it and pass it to `add_model`, or abort it."""
-        return await asyncio.to_thread(self._registry.begin_upload)
+    def begin_upload(self) -> Upload:
+        """Room for a model file; `write` to it and pass it to `add_model`, or abort it."""
+        return self._registry.begin_upload()
+
+    async def write(self, upload: Upload, chunk: bytes) -> None:
+        """Append to an upload. A cancelled call waits until the chunk is written: the file is never used by two."""
+        await _to_its_end(upload.write, chunk)
 
     async def add_model(
         self,
@@ -99,24 +110,27 @@ class Service:
         move_alias: bool = False,
         request_id: str = "",
     ) -> ModelInfo:
-        """Register an uploaded file whose SHA-256 the sender says; see `Registry.add`.
+        """Register an uploaded file whose SHA-256 the sender says; see `Registry.add`. The upload is used up.
 
-        The same request_id with the same request answers as it did the first time.
+        The same request_id with the same request answers as it did the first time. A cancelled call has
+        registered the model whole or not at all.
         """
-        return await asyncio.to_thread(self._add_model, upload, sha256, source, alias, move_alias, request_id)
+        return await _to_its_end(self._add_model, upload, sha256, source, alias, move_alias, request_id)
 
     def _add_model(
         self, upload: Upload, sha256: str | None, source: ModelSource, alias: str, move_alias: bool, request_id: str
     ) -> ModelInfo:
-        fingerprint = _fingerprint("add", upload.finish(sha256), repr(source), alias, str(move_alias))
-        stored = self._registry.remembered(request_id, fingerprint) if request_id else None
-        if stored is not None:
+        try:
+            fingerprint = _fingerprint("add", upload.finish(sha256), repr(source), alias, str(move_alias))
+            stored = self._registry.remembered(request_id, fingerprint) if request_id else None
+            if stored is not None:
+                return ModelInfo.from_dict(json.loads(stored))
+            info = self._registry.add(upload, source, alias, move_alias=move_alias)
+            if request_id:
+                self._registry.remember(request_id, fingerprint, json.dumps(info.to_dict()))
+            return info
+        finally:
             upload.abort()
-            return self._registry.get(stored)
-        info = self._registry.add(upload, source, alias, move_alias=move_alias)
-        if request_id:
-            self._registry.remember(request_id, fingerprint, info.digest)
-        return info
 
     async def get_model(self, name: str) -> ModelInfo:
         """A version by alias, digest or digest prefix."""
@@ -138,6 +152,10 @@ class Service:
         if request_id:
             self._registry.remember(request_id, fingerprint, "removed")
 
+    async def stop_working(self) -> None:
+        """End the engine: calls that are still waiting get WorkerLost."""
+        await asyncio.to_thread(self._engine.close)
+
     # -- certification
 
     def methods(self) -> list[MethodInfo]:
@@ -147,7 +165,9 @@ class Service:
     async def price(self, model: str, problem: Problem, method: Method) -> tuple[str, Price]:
         """(model digest, price) after every check that `certify` makes; no work is done."""
         handle = await self._load(model)
-        return handle.digest, self._check(handle, problem, method)
+        price = self._check(handle, problem, method)
+        self._admission.check_size(price.forward_passes)
+        return handle.digest, price
 
     async def certify(
         self,
@@ -256,7 +276,7 @@ class Service:
         if price.seconds is None or deadline is None:
             return
         left = deadline - asyncio.get_running_loop().time()
-        if price.seconds > left:
+        if price.seconds > _DEADLINE_DOUBT * left:
             raise DeadlineExceeded(
                 f"{price.forward_passes:,} forward passes take about {price.seconds:.3g} s on this device, "
                 f"and the deadline is in {left:.3g} s: allow more time or ask for less",
@@ -266,6 +286,18 @@ class Service:
     async def _load(self, model: str) -> ModelHandle:
         info = await self.get_model(model)
         return await asyncio.to_thread(self._registry.load, info.digest, self._device.device)
+
+
+async def _to_its_end(function: Callable[..., Answer], *arguments: Any) -> Answer:
+    """Run in a thread; a cancelled caller waits for its end, because a thread cannot be stopped half-way."""
+    work = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait({work})
+        if not work.cancelled():
+            work.exception()  # seen: nobody else will ask
+        raise
 
 
 def _fingerprint(*parts: str) -> str:

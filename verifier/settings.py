@@ -62,7 +62,7 @@ class Settings:
 
         Values of `chosen` that are None count as not chosen.
         """
-        values: dict[str, Any] = tomllib.loads(file.read_text()) if file else {}
+        values = _read_toml(file) if file else {}
         environment = os.environ if environment is None else environment
         known = {item.name: item.type for item in fields(cls)}
         unknown = sorted(set(values) - set(known))
@@ -75,6 +75,13 @@ class Settings:
         return cls(**{name: _typed(name, known[name], value) for name, value in values.items()})
 
 
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidProblem(f"cannot read settings from {file}: {error}", field="config") from None
+
+
 def _typed(name: str, kind: Any, value: Any) -> Any:
     try:
         if kind is bool:
@@ -82,5 +89,7 @@ def _typed(name: str, kind: Any, value: Any) -> Any:
         if kind in (int, float, str):
             return kind(value)
         return Path(value)
-    except (KeyError, ValueError):
-        raise InvalidProblem(f"setting {name} must be of type {kind.__name__}, got {value!r}", field=name) from None
+    except (KeyError, ValueError, TypeError):
+        raise InvalidProblem(
+            f"setting {name} must be {getattr(kind, '__name__', 'a path')}, got {value!r}", field=name
+        ) from None

@@ -47,7 +47,6 @@ def test_format_down_refuses_negative_digits() -> None:
         format_down(1.0, -1)
 
 
-
 def test_one_ulp() -> None:
     x = np.array([0.5, 1.0, 0.0, -1.0])
     assert (down(x) < x).all()

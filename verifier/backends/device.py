@@ -204,6 +204,10 @@ class Device:
         self.pool.shutdown()
 
     def _make_ready(self, handle: ModelHandle, precision: Precision, shape: Shape | None) -> ReadyModel:
+        if shape and shape.batch_rows > MAX_BATCH_ROWS:
+            raise InvalidProblem(
+                f"batches have at most {MAX_BATCH_ROWS} rows, got {shape.batch_rows}", field="execution.batch_rows"
+            )
         rows = shape.batch_rows if shape else self._tuned_rows(handle, precision)
         forward, form = self._compile(handle, precision, rows, shape.form if shape else self.form)
         with _arithmetic(self.device, precision):

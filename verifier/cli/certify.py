@@ -1,8 +1,10 @@
 """`verifier certify` and `verifier predict`."""
 
 import json
+import os
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
@@ -15,7 +17,7 @@ from verifier.catalogue import Price
 from verifier.certificate import Certificate, SmoothedPrediction
 from verifier.cli.options import load_array, open_client, service_options, split_service
 from verifier.cli.progress import reporter
-from verifier.errors import InvalidProblem, VerifierError
+from verifier.errors import InvalidProblem, Overloaded, VerifierError
 from verifier.methods import Precision, Prediction, Rng, Selection, Smoothing
 from verifier.problem import Norm
 from verifier.report import certificates_table, render, summarise
@@ -69,28 +71,40 @@ def certify(
     """Certify inputs: a radius for each, with the evidence to check it."""
     x = load_array(inputs, "inputs")
     y = load_array(labels, "labels") if labels else None
+    if out:
+        _check_writable(out)
     service, parameters = split_service(options)
     chosen = _METHODS[method](**parameters)
-    certificates: list[Certificate] = []
-    with ExitStack() as stack:
-        client = stack.enter_context(open_client(**service))
+    with open_client(**service) as client:
         if dry_run:
             _print_price(client.price(model, x, chosen, norm=norm, eps=eps), as_json)
             return
-        lines = stack.enter_context(_open(out)) if out else None
-        report = stack.enter_context(reporter(len(x), len(x) * chosen.draws, quiet=quiet))
-        answers = client.certify(
-            model, x, chosen, labels=y, norm=norm, eps=eps, seed=seed, timeout=timeout, on_progress=report
-        )
-        try:
-            for certificate in answers:
-                certificates.append(certificate)
-                if lines:
-                    print(certificate_to_json(certificate), file=lines, flush=True)
-        except VerifierError as error:
-            raise _with_count(error, len(certificates), out) from None
+        with reporter(len(x), len(x) * chosen.draws, quiet=quiet) as report:
+            answers = client.certify(
+                model, x, chosen, labels=y, norm=norm, eps=eps, seed=seed, timeout=timeout, on_progress=report
+            )
+            certificates = _collect(answers, out)
     certificates.sort(key=lambda certificate: certificate.index)
     _print_certificates(certificates, out, as_json, quiet)
+
+
+def _collect(answers: Iterator[Certificate], out: Path | None) -> list[Certificate]:
+    """All certificates, each written as soon as it is there; an error says how many came before it."""
+    certificates: list[Certificate] = []
+    try:
+        with ExitStack() as stack:
+            lines: TextIO | None = None
+            for certificate in answers:
+                certificates.append(certificate)
+                if out and lines is None:  # not before: what a refused request would have replaced stays
+                    lines = stack.enter_context(_open(out))
+                if lines:
+                    print(certificate_to_json(certificate), file=lines, flush=True)
+    except VerifierError as error:
+        raise _with_count(error, len(certificates), out) from None
+    except OSError as error:
+        raise Overloaded(f"cannot write {out}: {error.strerror}", reason="DISK_FULL") from None
+    return certificates
 
 
 def _print_certificates(certificates: list[Certificate], out: Path | None, as_json: bool, quiet: bool) -> None:
@@ -127,26 +141,19 @@ def _with_count(error: VerifierError, decided: int, out: Path | None) -> Verifie
     )
 
 
-def _open(out: Path) -> Any:
+def _check_writable(out: Path) -> None:
+    """Refuse before any work what could not be written after it."""
     if str(out) == "-":
-        return _Kept(sys.stdout)
-    try:
-        return out.open("w", encoding="utf-8")
-    except OSError as error:
-        raise InvalidProblem(f"cannot write {out}: {error.strerror}", field="out") from None
+        return
+    folder = out.absolute().parent
+    if out.is_dir() or not folder.is_dir() or not os.access(out if out.exists() else folder, os.W_OK):
+        raise InvalidProblem(
+            f"cannot write {out}: is it a directory, or is {folder} missing or protected?", field="out"
+        )
 
 
-class _Kept:
-    """A stream that is not ours to close."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def __enter__(self) -> TextIO:
-        return self._stream
-
-    def __exit__(self, *_error: object) -> None:
-        self._stream.flush()
+def _open(out: Path) -> AbstractContextManager[TextIO]:
+    return nullcontext(sys.stdout) if str(out) == "-" else out.open("w", encoding="utf-8")
 
 
 @click.command()

@@ -103,6 +103,8 @@ def _facts(report: Any, redrawn: list[Redrawn]) -> dict[str, Any]:
 @click.option("--out", required=True, type=click.Path(path_type=Path), help=".png, .svg or .pdf.")
 def plot(certificates: tuple[Path, ...], out: Path) -> None:
     """Draw certified accuracy against radius, a curve for each file."""
+    if not out.absolute().parent.is_dir():
+        raise InvalidProblem(f"cannot write {out}: there is no directory {out.absolute().parent}", field="out")
     draw({path.stem: _read(path) for path in certificates}, out)
     click.echo(f"wrote {out}")
 

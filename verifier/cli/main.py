@@ -29,6 +29,9 @@ class _Group(click.Group):
         except VerifierError as error:
             click.echo(f"error: {error.message}", err=True)
             sys.exit(EXIT_USAGE if isinstance(error, _USAGE) else EXIT_FAILED)
+        except OSError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(EXIT_FAILED)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             sys.exit(130)

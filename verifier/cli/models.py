@@ -34,7 +34,7 @@ def models() -> None:
     help="(x - mean) / std inside the model; one value a channel with ':', as in 0.49:0.48:0.45,0.2:0.2:0.2",
 )
 @click.option("--input-range", metavar="LOW,HIGH", help="Valid values of an input, such as 0,1; others are refused.")
-@click.option("--move", is_flag=True, help="Take the name from another version.")
+@click.option("--move-alias", is_flag=True, help="Take the name from another version.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @service_options
 def add(
@@ -45,7 +45,7 @@ def add(
     architecture_config: str | None,
     normalize: str | None,
     input_range: str | None,
-    move: bool,
+    move_alias: bool,
     as_json: bool,
     **service: Any,
 ) -> None:
@@ -59,7 +59,7 @@ def add(
             config=_config(architecture_config),
             normalize=_pair(normalize, "--normalize", ":"),
             input_range=_numbers(input_range, "--input-range"),
-            move=move,
+            move_alias=move_alias,
         )
     _show(info, as_json)
 
@@ -73,7 +73,7 @@ def list_models(as_json: bool, **service: Any) -> None:
         infos = client.models.list()
     if as_json:
         for info in infos:
-            click.echo(json.dumps(_facts(info)))
+            click.echo(json.dumps(info.to_dict()))
         return
     table = Table("name", "version", "input", "classes", "registered", box=None, pad_edge=False)
     for info in infos:
@@ -142,30 +142,17 @@ def _method_facts(info: MethodInfo) -> dict[str, Any]:
     }
 
 
-def _facts(info: ModelInfo) -> dict[str, Any]:
-    return {
-        "digest": info.digest,
-        "aliases": list(info.aliases),
-        "manifest": json.loads(info.manifest.to_json()),
-        "size": info.size,
-        "created": datetime.fromtimestamp(info.created, UTC).isoformat(),
-        "batch_difference": info.dry_run.batch_difference,
-        "reference_difference": info.dry_run.reference_difference,
-    }
-
-
 def _show(info: ModelInfo, as_json: bool) -> None:
-    facts = _facts(info)
+    facts = info.to_dict()
     if as_json:
         click.echo(json.dumps(facts))
         return
     manifest = facts.pop("manifest")
-    table = Table(show_header=False, box=None, pad_edge=False)
+    facts["created"] = datetime.fromtimestamp(info.created, UTC).isoformat(timespec="seconds")
+    facts["aliases"] = ", ".join(info.aliases)
     for key, value in {**facts, **manifest}.items():
-        text = ", ".join(value) if key == "aliases" else json.dumps(value) if isinstance(value, dict) else str(value)
         if value is not None and value != {}:
-            table.add_row(key, text)
-    Console(soft_wrap=True).print(table)
+            click.echo(f"{key:22}{json.dumps(value) if isinstance(value, dict) else value}")
 
 
 def _config(text: str | None) -> dict[str, Any]:

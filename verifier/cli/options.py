@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import click
 import numpy as np
@@ -54,11 +55,13 @@ def load_array(path: Path, name: str) -> NDArray[Any]:
         InvalidProblem: no such file, or not an .npy of plain numbers.
     """
     try:
-        array: NDArray[Any] = np.load(path, allow_pickle=False)
+        with path.open("rb") as stream:
+            array: NDArray[Any] = np.load(stream, allow_pickle=False)
     except FileNotFoundError:
         raise InvalidProblem(f"there is no file {path}", field=name) from None
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, BadZipFile, MemoryError) as error:
         raise InvalidProblem(f"{path} is not an .npy file of plain numbers: {error}", field=name) from None
     if not isinstance(array, np.ndarray):
+        array.close()
         raise InvalidProblem(f"{path} holds several arrays; save one of them with numpy.save", field=name)
     return array

@@ -23,6 +23,7 @@ from verifier.errors import InvalidProblem, WorkerLost
 from verifier.methods import Prediction, Smoothing
 from verifier.model import ModelFormat, ModelInfo, ModelSource, Normalization
 from verifier.problem import Norm, Problem
+from verifier.seeds import seed_or_fresh
 from verifier.settings import Settings
 
 OnProgress = Callable[[Progress], None]
@@ -45,7 +46,7 @@ class AsyncModels:
         config: Mapping[str, Any] | None = None,
         normalize: tuple[float | tuple[float, ...], float | tuple[float, ...]] | None = None,
         input_range: tuple[float, float] | None = None,
-        move: bool = False,
+        move_alias: bool = False,
     ) -> ModelInfo:
         """Register a model file under a name. Registering the same file again answers with the same version.
 
@@ -55,7 +56,7 @@ class AsyncModels:
             weights: path of a safetensors file, with its architecture and the architecture's config.
             normalize: (mean, std) applied inside the model, numbers or one a channel.
             input_range: (lowest, highest) value of a valid input; others will be refused.
-            move: whether the name may be taken from another version.
+            move_alias: whether the name may be taken from another version.
         Raises:
             InvalidProblem, Unsupported: the file is not accepted; the message says why.
             AlreadyExists: the name belongs to another version.
@@ -72,7 +73,7 @@ class AsyncModels:
         file = Path(onnx if onnx is not None else weights or "")
         if not file.is_file():
             raise InvalidProblem(f"there is no file {file}", field="source")
-        return await self._service.add_model(file, source, name, move)
+        return await self._service.add_model(file, source, name, move_alias)
 
     async def get(self, name: str) -> ModelInfo:
         """A version by name, digest, or digest prefix of at least 8 characters; NotFound where there is none."""
@@ -140,7 +141,10 @@ class AsyncClient:
         timeout: float | None,
         on_progress: OnProgress | None,
     ) -> AsyncGenerator[list[Certificate]]:
+        if not isinstance(method, Smoothing):
+            raise InvalidProblem(f"certify takes verifier.Smoothing, got {type(method).__name__}", field="spec.method")
         problem = _problem(x, labels, norm, eps)
+        seed_or_fresh(seed)  # refused alike on both faces
         name = await self._resolve(model)
         async with aclosing(self._service.certify(name, problem, method, seed, timeout)) as groups:
             async for group in groups:
@@ -159,7 +163,10 @@ class AsyncClient:
         timeout: float | None = None,
     ) -> list[SmoothedPrediction]:
         """The smoothed classifier's answers, in the order of the inputs; arguments as in `certify`."""
+        if not isinstance(method, Prediction):
+            raise InvalidProblem(f"predict takes verifier.Prediction, got {type(method).__name__}", field="method")
         problem = _problem(x, labels, "l2", None)
+        seed_or_fresh(seed)
         return await self._service.predict(await self._resolve(model), problem, method, seed, timeout)
 
     async def price(
@@ -272,6 +279,8 @@ class Client:
         on_progress: OnProgress | None = None,
     ) -> Iterator[Certificate]:
         """See `AsyncClient.certify`. Leaving the loop early cancels the rest."""
+        if self._loop.is_closed():
+            raise WorkerLost("this client is closed: open another")
         groups = self._client._groups(model, x, method, labels, norm, eps, seed, timeout, on_progress)
         with _Pump(groups, self._loop) as pump:
             self._pumps.add(pump)
@@ -332,6 +341,9 @@ class Client:
         self.close()
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        if self._loop.is_closed():
+            work.close()
+            raise WorkerLost("this client is closed: open another")
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
 

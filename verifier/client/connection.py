@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from verifier.errors import VerifierError
+from verifier.errors import InvalidProblem, VerifierError
 from verifier.wire.limits import MAX_MESSAGE_BYTES
 from verifier.wire.status import DETAILS_KEY, from_status
 
@@ -41,12 +41,21 @@ def open_channel(
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.service_config", RETRY_POLICY),
     )
+    if (certificate is None) != (key is None) or (certificate and ca is None):
+        raise InvalidProblem(
+            "a client certificate needs its key, and a CA for the server's: give all three", field="ca"
+        )
     if ca is None:
         return grpc.aio.insecure_channel(target, options=options)
-    credentials = grpc.ssl_channel_credentials(
-        ca.read_bytes(), key.read_bytes() if key else None, certificate.read_bytes() if certificate else None
-    )
+    credentials = grpc.ssl_channel_credentials(_read(ca), key and _read(key), certificate and _read(certificate))
     return grpc.aio.secure_channel(target, credentials, options=options)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidProblem(f"cannot read {path}: {error.strerror}", field="tls") from None
 
 
 @contextmanager

@@ -48,14 +48,15 @@ class EmbeddedService:
     async def add_model(self, file: Path, source: ModelSource, alias: str, move_alias: bool) -> ModelInfo:
         """See `ServiceFace`."""
         service = await self._service()
-        upload = await service.begin_upload()
+        upload = service.begin_upload()
         try:
             with file.open("rb") as stream:
                 while chunk := stream.read(CHUNK_BYTES):
-                    upload.write(chunk)
-            return await service.add_model(upload, None, source, alias, move_alias=move_alias)
-        finally:
+                    await service.write(upload, chunk)
+        except BaseException:
             upload.abort()
+            raise
+        return await service.add_model(upload, None, source, alias, move_alias=move_alias)
 
     async def get_model(self, name: str) -> ModelInfo:
         """See `ServiceFace`."""

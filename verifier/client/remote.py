@@ -1,5 +1,6 @@
 """A service behind a gRPC channel."""
 
+import asyncio
 import hashlib
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -88,13 +89,16 @@ class RemoteService:
     ) -> AsyncGenerator[Progress]:
         """See `ServiceFace`; inputs that exceed a message travel as a stream."""
         spec = convert.to_spec(model, problem.norm, method, problem.eps, seed)
+        received = _Received()
         if problem.x.nbytes <= INLINE_BYTES:
             request = pb.StreamCertifyRequest(spec=spec, inline=convert.to_inline(problem))
             call = self._certification.StreamCertify(request, timeout=timeout)
         else:
-            call = self._certification.CertifyInputs(_inputs(spec, problem), timeout=timeout)
+            call = self._certification.CertifyInputs(_inputs(spec, problem, received), timeout=timeout)
         async with aclosing(messages(call)) as answers:
             async for message in answers:
+                if isinstance(message, pb.CertifyInputsResponse):
+                    received.note(message.inputs_received)
                 yield _progress(message, len(problem))
 
     async def predict(
@@ -138,9 +142,35 @@ def _parts(problem: Problem) -> Iterator[Problem]:
         yield Problem(problem.x[part], problem.norm, labels, problem.eps, problem.first_index + start)
 
 
-async def _inputs(spec: pb.CertifySpec, problem: Problem) -> AsyncIterator[pb.CertifyInputsRequest]:
+class _Received:
+    """How many inputs of a stream the server has said to have."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._changed = asyncio.Event()
+
+    def note(self, count: int) -> None:
+        """The server has so many."""
+        self._count = count
+        self._changed.set()
+
+    async def reach(self, count: int) -> None:
+        """Wait until it has so many."""
+        while self._count < count:
+            self._changed.clear()
+            await self._changed.wait()
+
+
+async def _inputs(
+    spec: pb.CertifySpec, problem: Problem, received: _Received
+) -> AsyncIterator[pb.CertifyInputsRequest]:
+    """The specification, then part after part, each when the one before is there.
+
+    gRPC forgets the server's words where a refusal meets a message that is still being sent.
+    """
     yield pb.CertifyInputsRequest(spec=spec)
     for part in _parts(problem):
+        await received.reach(part.first_index - problem.first_index)
         yield pb.CertifyInputsRequest(inline=convert.to_inline(part))
 
 

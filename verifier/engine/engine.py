@@ -103,7 +103,7 @@ class Engine:
                 self._requests.remove(request)
 
     def close(self) -> None:
-        """End the thread after the running step; what is still queued is told that the worker is lost."""
+        """End the thread after the running step; what is still queued is told that the worker is lost. Once or more."""
         with self._changed:
             self._closing = True
             self._changed.notify()

@@ -60,6 +60,7 @@ class Upload:
             if self.size > self._max_bytes:
                 raise InvalidProblem(
                     f"a model file may have at most {self._max_bytes} bytes, got at least {self.size}",
+                    field="chunk",
                     reason="MODEL_TOO_LARGE",
                 )
             self._hash.update(chunk)

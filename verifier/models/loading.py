@@ -146,10 +146,12 @@ def load(
 def check_file(data: bytes, declared: ModelFormat, max_bytes: int) -> None:
     """Refuse, without parsing, a file that is empty, too large, or not what was declared."""
     if not data:
-        raise InvalidProblem("the model file is empty: send the whole file", reason="MODEL_EMPTY")
+        raise InvalidProblem("the model file is empty: send the whole file", field="model", reason="MODEL_EMPTY")
     if len(data) > max_bytes:
         raise InvalidProblem(
-            f"a model file may have at most {max_bytes} bytes, got {len(data)}", reason="MODEL_TOO_LARGE"
+            f"a model file may have at most {max_bytes} bytes, got {len(data)}",
+            field="model",
+            reason="MODEL_TOO_LARGE",
         )
     found = sniff(data)
     if found is declared:

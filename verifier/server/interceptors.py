@@ -3,7 +3,7 @@
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -14,15 +14,19 @@ from verifier.wire.status import DETAILS_KEY, to_status
 logger = logging.getLogger(__name__)
 
 
+OURS = "/verifier."
+"""Prefix of the methods around which this works; health and reflection tell their own errors."""
+
+
 class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """Maps errors to statuses with details; what is not ours is logged whole and told to the client as an id."""
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
         """See `grpc.aio.ServerInterceptor`."""
         handler = await continuation(handler_call_details)
-        if handler is None:
-            return None
         method = handler_call_details.method
+        if handler is None or not method.startswith(OURS):
+            return handler
         if handler.response_streaming:
             behavior = _streaming(handler.unary_stream or handler.stream_stream, method)
             factory = (
@@ -53,7 +57,7 @@ def _unary(behavior: Callable[[Any, Any], Awaitable[Any]], method: str) -> Any:
     return call
 
 
-def _streaming(behavior: Callable[[Any, Any], AsyncIterator[Any]], method: str) -> Any:
+def _streaming(behavior: Callable[[Any, Any], AsyncGenerator[Any]], method: str) -> Any:
     async def call(request: Any, context: Any) -> AsyncIterator[Any]:
         started = time.perf_counter()
         answers = behavior(request, context)
@@ -64,8 +68,7 @@ def _streaming(behavior: Callable[[Any, Any], AsyncIterator[Any]], method: str) 
             await _abort(context, method, started, error)
         finally:
             # Only this is reliable when the client goes: the device is freed here.
-            if hasattr(answers, "aclose"):
-                await answers.aclose()
+            await answers.aclose()
         _log(method, started, "OK")
 
     return call
@@ -83,7 +86,7 @@ async def _abort(context: Any, method: str, started: float, error: Exception) ->
         )
     code, status = to_status(error)
     _log(method, started, f"{code.name} {error.message}")
-    await context.abort(code, error.message, ((DETAILS_KEY, status.SerializeToString()),))
+    await context.abort(code, status.message, ((DETAILS_KEY, status.SerializeToString()),))
 
 
 def _log(method: str, started: float, outcome: str) -> None:

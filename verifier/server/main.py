@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,11 +17,21 @@ from verifier.composition import open_service
 from verifier.errors import Conflict, InvalidProblem
 from verifier.server.interceptors import CallInterceptor
 from verifier.server.servicer import CertificationServicer, ModelServicer
+from verifier.service import Service
 from verifier.settings import Settings
 from verifier.v1 import certification_pb2, certification_pb2_grpc, models_pb2, models_pb2_grpc
 from verifier.wire.limits import MAX_MESSAGE_BYTES
 
 logger = logging.getLogger(__name__)
+
+
+def _is_not_cancellation(record: logging.LogRecord) -> bool:
+    """grpc logs the end of a cancelled call with a traceback; it is no failure."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
+_SECONDS_TO_TELL = 2.0
+"""After the time to drain: for errors to reach their clients, before their calls are cut off."""
 
 SERVICES = (
     certification_pb2.DESCRIPTOR.services_by_name["CertificationService"].full_name,
@@ -48,6 +59,7 @@ def serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
 
 
 async def _serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_not_cancellation)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -78,7 +90,16 @@ async def running_server(settings: Settings) -> AsyncIterator[str]:
             yield address
         finally:
             await healths.enter_graceful_shutdown()
-            await server.stop(settings.drain_seconds)
+            await _drain(server, service, settings.drain_seconds)
+
+
+async def _drain(server: grpc.aio.Server, service: Service, seconds: float) -> None:
+    """Let running calls finish; what is left then is told that it may be asked again."""
+    stopped = asyncio.ensure_future(server.stop(seconds + _SECONDS_TO_TELL))
+    await asyncio.wait({stopped}, timeout=seconds)
+    if not stopped.done():
+        await service.stop_working()
+    await stopped
 
 
 def _bind(server: grpc.aio.Server, settings: Settings) -> str:
@@ -105,6 +126,16 @@ def _credentials(settings: Settings) -> grpc.ServerCredentials:
     """TLS; with a client CA, clients must show a certificate of it."""
     assert settings.tls_cert is not None, "the caller checked"
     assert settings.tls_key is not None, "the caller checked"
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(settings.tls_cert, settings.tls_key)
+        if settings.tls_client_ca:
+            context.load_verify_locations(settings.tls_client_ca)
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidProblem(
+            f"the TLS files must be a PEM certificate, its key, and a CA where clients must show theirs: {error}",
+            field="tls_cert",
+        ) from None
     pair = (_read(settings.tls_key), _read(settings.tls_cert))
     ca = _read(settings.tls_client_ca) if settings.tls_client_ca else None
     return grpc.ssl_server_credentials([pair], root_certificates=ca, require_client_auth=ca is not None)

@@ -1,6 +1,7 @@
-"""The gRPC methods: decode, one call, encode."""
+"""The gRPC methods: decode, one call, encode. What may be large is coded in a thread, so that health still answers."""
 
 import asyncio
+import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -10,6 +11,8 @@ from google.protobuf import empty_pb2
 from verifier.catalogue import Progress
 from verifier.certificate import Certificate, SmoothedPrediction
 from verifier.errors import InvalidProblem
+from verifier.model import check_alias
+from verifier.models.blobs import Upload
 from verifier.problem import Problem
 from verifier.service import Service
 from verifier.v1 import certification_pb2 as pb
@@ -31,7 +34,7 @@ class CertificationServicer(certification_pb2_grpc.CertificationServiceServicer)
     async def Certify(self, request: pb.CertifyRequest, context: Any) -> pb.CertifyResponse:
         """See the proto."""
         question = convert.from_spec(request.spec)
-        problem = question.problem(convert.inline_inputs(request))
+        problem = await asyncio.to_thread(question.problem, convert.inline_inputs(request))
         if question.validate_only:
             digest, price = await self._service.price(question.model, problem, question.method)
             return pb.CertifyResponse(model=model_name(digest), price=convert.to_price(price))
@@ -39,7 +42,7 @@ class CertificationServicer(certification_pb2_grpc.CertificationServiceServicer)
         certificates = sorted(_certificates(groups), key=lambda certificate: certificate.index)
         return pb.CertifyResponse(
             model=model_name(groups[0].digest),
-            certificates=[convert.to_certificate(certificate) for certificate in certificates],
+            certificates=await asyncio.to_thread(_encoded, certificates),
             price=convert.to_price(groups[0].price) if groups[0].price else None,
         )
 
@@ -48,14 +51,14 @@ class CertificationServicer(certification_pb2_grpc.CertificationServiceServicer)
     ) -> AsyncIterator[pb.StreamCertifyResponse]:
         """See the proto."""
         question = convert.from_spec(request.spec)
-        problem = question.problem(convert.inline_inputs(request))
+        problem = await asyncio.to_thread(question.problem, convert.inline_inputs(request))
         digest, price = await self._service.price(question.model, problem, question.method)
         yield pb.StreamCertifyResponse(model=model_name(digest), price=convert.to_price(price))
         if question.validate_only:
             return
         async with aclosing(self._run(digest, question, _once(problem), context)) as groups:
             async for group in groups:
-                for part in _parts(_certificates([group])):
+                for part in await asyncio.to_thread(_parts, _certificates([group])):
                     yield pb.StreamCertifyResponse(
                         model=model_name(group.digest), certificates=part, forward_passes_done=group.forward_passes
                     )
@@ -76,7 +79,7 @@ class CertificationServicer(certification_pb2_grpc.CertificationServiceServicer)
         problems = _problems(question, first, request_iterator)
         async with aclosing(self._run(question.model, question, problems, context)) as groups:
             async for group in groups:
-                for part in _parts(_certificates([group])):
+                for part in await asyncio.to_thread(_parts, _certificates([group])):
                     yield pb.CertifyInputsResponse(
                         model=model_name(group.digest),
                         certificates=part,
@@ -86,7 +89,7 @@ class CertificationServicer(certification_pb2_grpc.CertificationServiceServicer)
 
     async def Predict(self, request: pb.PredictRequest, context: Any) -> pb.PredictResponse:
         """See the proto."""
-        model, problem, method, seed = convert.from_predict_request(request)
+        model, problem, method, seed = await asyncio.to_thread(convert.from_predict_request, request)
         left = context.time_remaining()
         groups = await _gathered(self._service.certify(model, _once(problem), method, seed, left))
         answers = [answer for group in groups for answer in group.results if isinstance(answer, SmoothedPrediction)]
@@ -122,13 +125,13 @@ async def _problems(
     """The parts of a stream, numbered on from one to the next."""
     index = 0
     if first.HasField("inline"):
-        problem = question.problem(first.inline)
+        problem = await asyncio.to_thread(question.problem, first.inline)
         index += len(problem)
         yield problem
     async for request in rest:
         if request.HasField("spec"):
             raise InvalidProblem("only the first message may carry the specification", field="spec")
-        problem = question.problem(request.inline, index)
+        problem = await asyncio.to_thread(question.problem, request.inline, index)
         index += len(problem)
         yield problem
     if index == 0:
@@ -139,9 +142,13 @@ def _certificates(groups: list[Progress]) -> list[Certificate]:
     return [answer for group in groups for answer in group.results if isinstance(answer, Certificate)]
 
 
+def _encoded(certificates: list[Certificate]) -> list[Any]:
+    return [convert.to_certificate(certificate) for certificate in certificates]
+
+
 def _parts(certificates: list[Certificate]) -> list[list[Any]]:
     """Messages of at most so many certificates; one empty part where there are none, to tell the progress."""
-    messages = [convert.to_certificate(certificate) for certificate in certificates]
+    messages = _encoded(certificates)
     starts = range(0, max(1, len(messages)), CERTIFICATES_PER_MESSAGE)
     return [messages[start : start + CERTIFICATES_PER_MESSAGE] for start in starts]
 
@@ -163,15 +170,37 @@ class ModelServicer(models_pb2_grpc.ModelServiceServicer):
         header = first.header
         parse_project_name(header.parent, "header.parent")
         source = from_source(header.source)
-        upload = await self._service.begin_upload()
+        check_alias(header.alias)
+        _check_request_id(header.request_id, "header.request_id")
+        upload = self._service.begin_upload()
         try:
-            sha256 = await _receive(upload.write, requests)
-            info = await self._service.add_model(
-                upload, sha256, source, header.alias, move_alias=header.move_alias, request_id=header.request_id
-            )
-        finally:
+            sha256 = await self._receive(upload, requests)
+        except BaseException:
             upload.abort()
+            raise
+        info = await self._service.add_model(
+            upload, sha256, source, header.alias, move_alias=header.move_alias, request_id=header.request_id
+        )
         return to_model(info)
+
+    async def _receive(self, upload: Upload, requests: AsyncIterator[models_pb2.UploadModelRequest]) -> str:
+        """Write the chunks; the digest that the trailer says."""
+        async for request in requests:
+            part = request.WhichOneof("part")
+            if part == "trailer":
+                if not request.trailer.sha256:
+                    raise InvalidProblem("the trailer must say the file's SHA-256", field="trailer.sha256")
+                return request.trailer.sha256
+            if part != "chunk":
+                raise InvalidProblem(f"after the header come chunks and one trailer, got {part}", field="part")
+            if len(request.chunk) > CHUNK_BYTES:
+                raise InvalidProblem(f"a chunk has at most 1 MiB, got {len(request.chunk)} bytes", field="chunk")
+            await self._service.write(upload, request.chunk)
+        raise InvalidProblem(
+            "the upload ended before its trailer: it was cut off, and nothing was registered",
+            field="trailer",
+            reason="UPLOAD_TRUNCATED",
+        )
 
     async def GetModel(self, request: models_pb2.GetModelRequest, _context: Any) -> models_pb2.Model:
         """See the proto."""
@@ -185,25 +214,16 @@ class ModelServicer(models_pb2_grpc.ModelServiceServicer):
 
     async def DeleteModel(self, request: models_pb2.DeleteModelRequest, _context: Any) -> empty_pb2.Empty:
         """See the proto."""
+        _check_request_id(request.request_id, "request_id")
         await self._service.remove_model(parse_model_name(request.name), request.request_id)
         return empty_pb2.Empty()
 
 
-async def _receive(write: Any, requests: AsyncIterator[models_pb2.UploadModelRequest]) -> str:
-    """Write the chunks; the digest that the trailer says."""
-    async for request in requests:
-        part = request.WhichOneof("part")
-        if part == "trailer":
-            if not request.trailer.sha256:
-                raise InvalidProblem("the trailer must say the file's SHA-256", field="trailer.sha256")
-            return request.trailer.sha256
-        if part != "chunk":
-            raise InvalidProblem(f"after the header come chunks and one trailer, got {part}", field="part")
-        if len(request.chunk) > CHUNK_BYTES:
-            raise InvalidProblem(f"a chunk has at most 1 MiB, got {len(request.chunk)} bytes", field="chunk")
-        await asyncio.to_thread(write, request.chunk)
-    raise InvalidProblem(
-        "the upload ended before its trailer: it was cut off, and nothing was registered",
-        field="trailer",
-        reason="UPLOAD_TRUNCATED",
-    )
+def _check_request_id(request_id: str, field: str) -> None:
+    """Refuse what is no UUID4; empty means that the call may be done twice."""
+    try:
+        right = not request_id or uuid.UUID(request_id).version == 4
+    except ValueError:
+        right = False
+    if not right:
+        raise InvalidProblem(f"request_id must be a UUID4 or empty, got {request_id!r}", field=field)

@@ -3,7 +3,7 @@
 import datetime
 from typing import Any
 
-from google.protobuf import json_format
+from google.protobuf import json_format, struct_pb2
 
 from verifier.errors import InvalidProblem
 from verifier.model import DryRun, Manifest, ModelFormat, ModelInfo, ModelSource, Normalization
@@ -45,10 +45,18 @@ def from_source(message: models_pb2.ModelSource) -> ModelSource:
     return ModelSource(
         format=_FORMAT_OF[message.format],
         architecture=message.architecture or None,
-        config=_whole_numbers(json_format.MessageToDict(message.config)),
+        config=_config(message.config),
         normalization=normalization,
         input_range=input_range,
     )
+
+
+def _config(message: struct_pb2.Struct) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = _whole_numbers(json_format.MessageToDict(message))
+    except (json_format.Error, ValueError) as error:
+        raise InvalidProblem(f"source.config must be JSON: {error}", field="source.config") from None
+    return config
 
 
 def _whole_numbers(value: Any) -> Any:
