@@ -1,11 +1,12 @@
 """Certificates from vote counts, made by the very functions that the service runs."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 
-from verifier.backends.smoothing import SmoothingState, certify
+from verifier.backends.smoothing import SmoothingState, certify, prove
 from verifier.certificate import Certificate, Execution
 from verifier.methods import Rng, Selection, Smoothing
 from verifier.problem import Norm, Problem, digest_of
@@ -46,14 +47,15 @@ def certificate(
         row=0,
         input_digest=digest_of(x[0]),
         x=torch.tensor(x[0]),
-        method=method,
+        method=replace(method, rng=Rng.AES128_CTR_BOX_MULLER),
         seed=Seed(seed, "client"),
         rng=Rng.AES128_CTR_BOX_MULLER,
         model_digest=model_digest,
         drawn=int(votes.sum()),
         votes=votes,
     )
-    return certify(state, method, ran or execution())
+    assert isinstance(state.method, Smoothing)
+    return certify(state, state.method, prove([state])[0], ran or execution())
 
 
 def votes_for(top: int, n: int, *, cls: int = 0, classes: int = 3) -> list[int]:

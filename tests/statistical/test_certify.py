@@ -71,7 +71,7 @@ def answers(device: Device, case: Case, method: Method) -> list[Result]:
     for start in range(0, len(states), 100):
         part = states[start : start + 100]
         states[start : start + 100] = BACKEND.step(model, [Work(state, BACKEND.wanted(state)) for state in part])
-    results = [BACKEND.conclude(state, 0, 0) for state in states]
+    results = BACKEND.conclude(states, 0, 0)
     assert None not in results
     return [result for result in results if result is not None]
 

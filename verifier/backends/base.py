@@ -59,8 +59,8 @@ class Backend(Protocol):
         """One dense device step. Pure given model, states and seeds."""
         ...
 
-    def conclude(self, state: Any, started: float, seconds: float) -> Result | None:
-        """The answer once decided; None while more steps would help.
+    def conclude(self, states: Sequence[Any], started: float, seconds: float) -> list[Result | None]:
+        """Each input's answer once decided; None while more steps would help.
 
         Args:
             started: when the request began, seconds since the epoch.
@@ -68,6 +68,6 @@ class Backend(Protocol):
         """
         ...
 
-    def so_far(self, state: Any, started: float, seconds: float) -> Result:
-        """The best answer proved yet, for work that stops early."""
+    def so_far(self, states: Sequence[Any], started: float, seconds: float) -> list[Result]:
+        """Each input's best answer proved yet, for work that stops early."""
         ...

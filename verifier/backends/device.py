@@ -32,17 +32,22 @@ from verifier.version import __version__
 
 logger = logging.getLogger(__name__)
 
-STEP_SECONDS = 0.1
+STEP_SECONDS = 0.2
 """Aimed time of one device step: how long a cancelled call may still hold the device."""
 
-MAX_BATCH_ROWS = 4096
+MAX_BATCH_ROWS = 2048
+"""Largest batch that is tried when tuning."""
+
+MAX_REDRAWN_ROWS = 2**16
+"""Largest batch that a certificate may name to be drawn again."""
+
 MAX_READY_MODELS = 8
 """Models kept ready; the least recently used goes first."""
 
 _MEMORY_SHARE = 0.25
 """Of the free memory, what the batches of all lanes may take."""
-_WORTH_GROWING = 1.05
-"""A larger batch must be so much faster to be chosen."""
+_IDLE_SHARE = 0.25
+"""Of a batch's time, what a lane loses at the end of a step, waiting for the others or computing padding."""
 _RATE_MEMORY = 0.3
 """Weight of the newest step in the measured rate."""
 _MEASURE_SECONDS = 0.03
@@ -204,9 +209,9 @@ class Device:
         self.pool.shutdown()
 
     def _make_ready(self, handle: ModelHandle, precision: Precision, shape: Shape | None) -> ReadyModel:
-        if shape and shape.batch_rows > MAX_BATCH_ROWS:
+        if shape and shape.batch_rows > MAX_REDRAWN_ROWS:
             raise InvalidProblem(
-                f"batches have at most {MAX_BATCH_ROWS} rows, got {shape.batch_rows}", field="execution.batch_rows"
+                f"batches have at most {MAX_REDRAWN_ROWS} rows, got {shape.batch_rows}", field="execution.batch_rows"
             )
         rows = shape.batch_rows if shape else self._tuned_rows(handle, precision)
         forward, form = self._compile(handle, precision, rows, shape.form if shape else self.form)
@@ -239,20 +244,19 @@ class Device:
         """The batch with the best rate of the whole sampling loop, on all lanes at once.
 
         Noise, activations and the lanes compete for caches and memory, so the forward pass alone would
-        choose another one. Sizes grow until they no longer pay, reach a share of the memory, or take half a
-        step.
+        choose another one. Sizes grow until they reach a share of the memory or take half a step.
         """
         limit = min(MAX_BATCH_ROWS, self._rows_in_memory(handle))
-        rows, best_rows, best_rate = 1, 1, 0.0
-        while rows <= limit and rows <= 4 * best_rows:
+        rows, values = 1, dict[int, float]()
+        while rows <= limit:
             forward, form = self._compile(handle, precision, rows, self.form)
             rate = ReadyModel(self, handle, precision, forward, Shape(rows, form)).measure()
-            if rate > best_rate * _WORTH_GROWING:
-                best_rows, best_rate = rows, rate
-            if rows * self.lanes / rate > STEP_SECONDS / 2:
+            seconds = rows * self.lanes / rate
+            values[rows] = rate / (1 + _IDLE_SHARE * seconds / STEP_SECONDS)
+            if seconds > STEP_SECONDS / 2:
                 break
             rows *= 4 if rows < 16 else 2
-        return best_rows
+        return max(values, key=values.__getitem__)
 
     def _rows_in_memory(self, handle: ModelHandle) -> int:
         if self.device.type == "cuda":

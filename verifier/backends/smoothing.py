@@ -67,6 +67,7 @@ class SmoothingState:
         problem, row: where the input comes from.
         input_digest: SHA-256 of the input.
         x: the input [*shape] on the device.
+        method: as asked, its rng resolved.
         drawn: rows taken so far, over all phases in their order.
         votes: [phases, K + 1] int64, counted so far.
         execution: of the last step, without times; None before the first.
@@ -120,6 +121,7 @@ class SmoothingBackend:
         x = torch.tensor(problem.x, device=model.device)
         votes = np.zeros((len(phases(method)), model.classes + 1), dtype=np.int64)
         rng = device.rng(method.rng)
+        method = replace(method, rng=rng)
         return [
             SmoothingState(problem, row, digest, x[row], method, seed, rng, model.digest, 0, votes)
             for row, digest in enumerate(problem.digests)
@@ -153,31 +155,82 @@ class SmoothingBackend:
             for item, counted in zip(work, votes, strict=True)
         ]
 
-    def conclude(self, state: SmoothingState, started: float, seconds: float) -> Result | None:
+    def conclude(self, states: Sequence[SmoothingState], started: float, seconds: float) -> list[Result | None]:
         """See `Backend.conclude`."""
-        return self.so_far(state, started, seconds) if self.wanted(state) == 0 else None
+        decided = [state for state in states if self.wanted(state) == 0]
+        answers = iter(self.so_far(decided, started, seconds))
+        return [next(answers) if self.wanted(state) == 0 else None for state in states]
 
-    def so_far(self, state: SmoothingState, started: float, seconds: float) -> Result:
+    def so_far(self, states: Sequence[SmoothingState], started: float, seconds: float) -> list[Result]:
         """See `Backend.so_far`."""
-        assert state.execution is not None, "nothing was drawn yet"
-        execution = replace(state.execution, started=started, seconds=seconds)
-        if isinstance(state.method, Prediction):
-            return predict(state, state.method, execution)
-        return certify(state, state.method, execution)
+        answers: list[Result] = []
+        for state, proof in zip(states, prove(states), strict=True):
+            assert state.execution is not None, "nothing was drawn yet"
+            execution = replace(state.execution, started=started, seconds=seconds)
+            if isinstance(state.method, Prediction):
+                answers.append(predict(state, state.method, execution))
+            else:
+                answers.append(certify(state, state.method, proof, execution))
+        return answers
 
 
-def certify(state: SmoothingState, method: Smoothing, execution: Execution) -> Certificate:
-    """CERTIFY's last lines: votes become a bound, the bound a radius."""
+@dataclass(frozen=True)
+class Proof:
+    """What complete votes prove; radius 0 where it is nothing."""
+
+    p_a_lower: float = 0.0
+    p_b_upper: float | None = None
+    radius: float = 0.0
+
+
+NOTHING = Proof()
+
+
+def prove(states: Sequence[SmoothingState]) -> list[Proof]:
+    """The proof of each state: votes become a bound, the bound a radius.
+
+    NOTHING where draws are missing, or where no draw was valid when a class was to be chosen.
+
+    States of one method are proved together, because the bounds are array functions.
+    """
+    proofs = [NOTHING] * len(states)
+    groups: dict[Smoothing, list[int]] = {}
+    for number, state in enumerate(states):
+        complete = state.drawn == state.method.draws and chosen_class(state) is not None
+        if complete and isinstance(state.method, Smoothing):
+            groups.setdefault(state.method, []).append(number)
+    for method, numbers in groups.items():
+        votes = [describe(states[number].votes[-1], chosen_class(states[number])) for number in numbers]
+        for number, proof in zip(numbers, bounds(votes, method), strict=True):
+            proofs[number] = proof
+    return proofs
+
+
+def bounds(votes: Sequence[Votes], method: Smoothing) -> list[Proof]:
+    """What complete estimation votes prove."""
+    top = np.array([counted.top_count for counted in votes])
+    lower = clopper_pearson_lower(top, method.n, method.bound_alpha)
+    if not method.runner_up:
+        radii = l2_radius(method.radius_sigma, lower.q)
+        return [Proof(float(p), None, float(radius)) for p, radius in zip(lower.p, radii, strict=True)]
+    runner_up = np.array([counted.runner_up_count for counted in votes])
+    upper = clopper_pearson_upper(runner_up, method.n, method.bound_alpha)
+    radii = l2_radius_two_sided(method.radius_sigma, lower.p, upper.p)
+    return [Proof(*map(float, numbers)) for numbers in zip(lower.p, upper.p, radii, strict=True)]
+
+
+def chosen_class(state: SmoothingState) -> int | None:
+    """The class that is bounded: the most voted of the selection draws, or of the estimation draws themselves."""
+    return top_class(state.votes[0])
+
+
+def certify(state: SmoothingState, method: Smoothing, proof: Proof, execution: Execution) -> Certificate:
+    """CERTIFY's last lines: what is proved becomes a verdict, with its evidence."""
     selection = state.votes[0] if method.selection is Selection.N0 else None
-    chosen = top_class(state.votes[-1] if selection is None else selection)
-    estimation = describe(state.votes[-1], chosen)
-    complete = state.drawn == method.draws
-    p_a_lower, p_b_upper, radius = 0.0, None, 0.0
-    if complete and chosen is not None:
-        p_a_lower, p_b_upper, radius = bounds(estimation, method)
-    proved = radius > 0
-    reached = proved and (state.problem.eps is None or radius >= state.problem.eps)
-    incomplete_or_loose = Verdict.UNKNOWN if proved or not complete else Verdict.ABSTAINED
+    chosen = chosen_class(state)
+    proved = proof.radius > 0
+    reached = proved and (state.problem.eps is None or proof.radius >= state.problem.eps)
+    incomplete_or_loose = Verdict.UNKNOWN if proved or state.drawn < method.draws else Verdict.ABSTAINED
     return Certificate(
         index=state.problem.first_index + state.row,
         input_digest=state.input_digest,
@@ -185,16 +238,16 @@ def certify(state: SmoothingState, method: Smoothing, execution: Execution) -> C
         verdict=Verdict.CERTIFIED if reached else incomplete_or_loose,
         prediction=chosen if proved else None,
         norm=state.problem.norm,
-        radius=radius,
+        radius=proof.radius,
         eps=state.problem.eps,
         subject=_subject(state),
         guarantee=Guarantee(Grade.STATISTICAL, method.alpha, NoiseModel.IDEAL),
-        method=replace(method, rng=state.rng),
+        method=method,
         evidence=SamplingEvidence(
             selection=None if selection is None else describe(selection, chosen),
-            estimation=estimation,
-            p_a_lower=p_a_lower,
-            p_b_upper=p_b_upper,
+            estimation=describe(state.votes[-1], chosen),
+            p_a_lower=proof.p_a_lower,
+            p_b_upper=proof.p_b_upper,
             classes=len(state.votes[-1]) - 1,
             seed=state.seed.value,
             seed_origin=state.seed.origin,
@@ -202,17 +255,6 @@ def certify(state: SmoothingState, method: Smoothing, execution: Execution) -> C
         ),
         execution=execution,
     )
-
-
-def bounds(votes: Votes, method: Smoothing) -> tuple[float, float | None, float]:
-    """(p_a_lower, p_b_upper or None, radius) from complete estimation votes; radius 0 where nothing is proved."""
-    alpha = method.bound_alpha
-    lower = clopper_pearson_lower(np.array([votes.top_count]), votes.n, alpha)
-    if not method.runner_up:
-        return float(lower.p[0]), None, float(l2_radius(method.radius_sigma, lower.q)[0])
-    upper = clopper_pearson_upper(np.array([votes.runner_up_count]), votes.n, alpha)
-    radius = l2_radius_two_sided(method.radius_sigma, lower.p, upper.p)
-    return float(lower.p[0]), float(upper.p[0]), float(radius[0])
 
 
 def predict(state: SmoothingState, method: Prediction, execution: Execution) -> SmoothedPrediction:

@@ -171,11 +171,9 @@ class Engine:
     def _advance(self, request: Request, states: Sequence[Any], rows: int) -> None:
         """Put back the states of a step, take out the decided ones, and tell the caller."""
         seconds = time.perf_counter() - request.clock
-        undecided, results = [], []
-        for state in states:
-            result = request.backend.conclude(state, request.started, seconds)
-            undecided += [state] if result is None else []
-            results += [] if result is None else [result]
+        answers = request.backend.conclude(states, request.started, seconds)
+        undecided = [state for state, answer in zip(states, answers, strict=True) if answer is None]
+        results = [answer for answer in answers if answer is not None]
         for _ in states:
             request.states.popleft()
         request.states.extendleft(reversed(undecided))

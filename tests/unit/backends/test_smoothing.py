@@ -71,10 +71,10 @@ def finish(
             left -= given[-1]
         chosen = [number for number, rows in enumerate(given) if rows]
         for number in chosen:
-            assert BACKEND.conclude(states[number], 0.0, 1.0) is None
+            assert BACKEND.conclude([states[number]], 0.0, 1.0) == [None]
         for number, state in zip(chosen, BACKEND.step(model, [Work(states[n], given[n]) for n in chosen]), strict=True):
             states[number] = state
-    return [BACKEND.conclude(state, 5.0, 2.5) for state in states]
+    return list(BACKEND.conclude(states, 5.0, 2.5))
 
 
 def certificates(answers: Sequence[Any]) -> list[Certificate]:
@@ -319,7 +319,7 @@ def test_mixed_methods_in_one_step_keep_their_own(device: Device) -> None:
     model = device.prepare(BANDS, Precision.FLOAT32, SHAPE)
     states = BACKEND.step(model, [Work(state, 30) for state in states])
     states = BACKEND.step(model, [Work(state, BACKEND.wanted(state)) for state in states])
-    together = [BACKEND.conclude(state, 0, 0) for state in states]
+    together = BACKEND.conclude(states, 0, 0)
     for method, answer in zip(mixed, together, strict=True):
         (alone,) = finish(device, BANDS, problem_of(0.6), method)
         assert counts_of([answer]) == counts_of([alone])
@@ -384,15 +384,15 @@ def test_partial_work_proves_nothing(device: Device) -> None:
         state: SmoothingState = BACKEND.begin(BANDS, problem_of(3.0), method, SEED, device)[0]
         for rows in (1, method.draws - 2):  # at first nothing but selection, then all draws but one
             (state,) = BACKEND.step(model, [Work(state, rows)])
-            assert BACKEND.conclude(state, 0, 0) is None
-            answer = BACKEND.so_far(state, 0, 0)
+            assert BACKEND.conclude([state], 0, 0) == [None]
+            (answer,) = BACKEND.so_far([state], 0, 0)
             assert isinstance(answer, Certificate)
             assert (answer.verdict, answer.radius, answer.prediction) == (Verdict.UNKNOWN, 0.0, None)
             assert (answer.evidence.p_a_lower, answer.evidence.p_b_upper) == (0.0, None)
             selected = 0 if answer.evidence.selection is None else answer.evidence.selection.n
             assert selected + answer.evidence.estimation.n == state.drawn
         (state,) = BACKEND.step(model, [Work(state, 1)])
-        last = BACKEND.conclude(state, 0, 0)
+        (last,) = BACKEND.conclude([state], 0, 0)
         assert isinstance(last, Certificate)
         assert last.certified
 
@@ -401,7 +401,7 @@ def test_partial_prediction_answers_nothing(device: Device) -> None:
     model = device.prepare(BANDS, Precision.FLOAT32, SHAPE)
     (state,) = BACKEND.begin(BANDS, problem_of(3.0), Prediction(0.25, n=100), SEED, device)
     (state,) = BACKEND.step(model, [Work(state, 99)])
-    answer = BACKEND.so_far(state, 0, 0)
+    (answer,) = BACKEND.so_far([state], 0, 0)
     assert isinstance(answer, SmoothedPrediction)
     assert (answer.prediction, answer.p_value, answer.votes.n) == (None, 1.0, 99)
 
