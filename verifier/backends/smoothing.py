@@ -28,6 +28,7 @@ from verifier.errors import InvalidProblem, Unsupported
 from verifier.methods import Method, Precision, Prediction, Rng, Selection, Smoothing
 from verifier.models.handle import ModelHandle
 from verifier.problem import Norm, Problem
+from verifier.rounding import format_down
 from verifier.seeds import Phase, Seed, Stream
 from verifier.smoothing.radius import l2_radius, l2_radius_two_sided
 from verifier.smoothing.sampler import Segment
@@ -366,7 +367,7 @@ def _out_of_reach(method: Smoothing, eps: float, largest: float) -> str:
     remedy = f"n = {needed} would do" if needed else "no number of draws would do at this sigma and alpha"
     return (
         f"eps = {eps:g} is out of reach: n = {method.n} draws at alpha = {method.alpha:g} and sigma = {method.sigma:g} "
-        f"prove at most {largest:.4g}, even if all agree; {remedy}"
+        f"prove at most {format_down(largest, 6)}, even if all agree; {remedy}"
     )
 
 
@@ -379,6 +380,6 @@ def _warnings(method: Smoothing, largest: float) -> Iterator[str]:
     if largest < method.radius_sigma:
         needed = guarantee.draws_for_radius(method.radius_sigma, 2 * method.radius_sigma, method.bound_alpha)
         yield (
-            f"n = {method.n} draws prove at most {largest:.4g}, less than sigma; "
+            f"n = {method.n} draws prove at most {format_down(largest, 6)}, less than sigma; "
             f"n = {needed} would allow {2 * method.sigma:g}"
         )
