@@ -1,5 +1,7 @@
 """The executed form of a model computes the model, or is not used."""
 
+import shutil
+
 import pytest
 import torch
 from fakes import CPU, Bands, Constant, Counting, HalfSpace, Interacting, handle_of
@@ -189,3 +191,15 @@ def whisper_graph() -> fx.Graph:
     graph = fx.Graph()
     graph.output(graph.call_module("leaf", (graph.placeholder("x"),)))
     return graph
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+def test_many_shapes_are_all_compiled() -> None:
+    """torch.compile counts shapes by code and gives up after 8, silently: the form would be named wrongly."""
+    handle = handle_of(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2)), (2,))
+    for rows in range(1, 11):
+        forward, form = compile_model(handle, Precision.FLOAT32, rows, Form.INDUCTOR)
+        assert form is Form.INDUCTOR
+        x = inputs(handle, rows)
+        assert torch.allclose(forward(x), handle.logits(x), rtol=1e-4, atol=1e-5)

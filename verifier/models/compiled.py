@@ -86,7 +86,7 @@ def _examples(rows: int, shape: tuple[int, ...]) -> list[Tensor]:
     return [*pixels, pixels[0] + torch.randn((rows, *shape), generator=generator)]
 
 
-def _without_branches(module: nn.Module) -> nn.Module:
+def _without_branches(module: nn.Module) -> fx.GraphModule:
     """The module as a graph of operations.
 
     A Python branch on the values of a tensor would be frozen by tracing as it fell out once; torch.fx refuses
@@ -95,27 +95,30 @@ def _without_branches(module: nn.Module) -> nn.Module:
     return module if isinstance(module, fx.GraphModule) else fx.symbolic_trace(module)
 
 
-def _fuse(module: nn.Module, example: Tensor, form: Form) -> Forward:
-    if form is Form.INDUCTOR:
-        return _compiled(module, example)
+def _fuse(module: fx.GraphModule, example: Tensor, form: Form) -> Forward:
     with warnings.catch_warnings(), torch.inference_mode():
-        # TorchScript is deprecated in favour of torch.compile, which needs a compiler where the server runs.
+        # TorchScript is deprecated in favour of torch.compile, which needs a compiler where the server runs, and
+        # which itself still uses TorchScript.
         warnings.simplefilter("ignore")
-        traced = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
-        frozen = torch.jit.optimize_for_inference(torch.jit.freeze(traced))
-        for _ in range(3):  # its profiler settles in the first runs
-            frozen(example)
-        fused: Forward = frozen
+        fused = _compiled(module, example) if form is Form.INDUCTOR else _traced(module, example)
+        for _ in range(3):  # profilers and graph captures settle in the first runs
+            fused(example)
         return fused
 
 
-def _compiled(module: nn.Module, example: Tensor) -> Forward:
+def _traced(module: fx.GraphModule, example: Tensor) -> Forward:
+    traced = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
+    frozen: Forward = torch.jit.optimize_for_inference(torch.jit.freeze(traced))
+    return frozen
+
+
+def _compiled(module: fx.GraphModule, example: Tensor) -> Forward:
     """torch.compile; on a GPU with CUDA graphs, whose outputs the next run overwrites (the sampler copies them)."""
     on_gpu = example.device.type == "cuda"
-    compiled: Forward = torch.compile(module, dynamic=False, mode="reduce-overhead" if on_gpu else None)
-    with torch.inference_mode():
-        for _ in range(3):
-            compiled(example)
+    # Code of its own: torch.compile counts shapes by code and gives up after some; fullgraph, so that it says so.
+    own = fx.GraphModule(module, module.graph)
+    mode = "reduce-overhead" if on_gpu else None
+    compiled: Forward = torch.compile(own, dynamic=False, fullgraph=True, mode=mode)
     return compiled
 
 
