@@ -101,7 +101,7 @@ def train(recipe: Recipe) -> nn.Sequential:
             noisy = images + recipe.sigma * torch.randn_like(images)
             loss = functional.cross_entropy(network(noisy), y[batch].repeat(recipe.copies))
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             schedule.step()
     return network.eval().requires_grad_(False)

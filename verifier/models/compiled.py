@@ -107,7 +107,7 @@ def _fuse(module: fx.GraphModule, example: Tensor, form: Form) -> Forward:
 
 
 def _traced(module: fx.GraphModule, example: Tensor) -> Forward:
-    traced = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
+    traced = torch.jit.trace(module, example, check_trace=False)
     frozen: Forward = torch.jit.optimize_for_inference(torch.jit.freeze(traced))
     return frozen
 
