@@ -16,15 +16,18 @@ ROOMS = {name.split(".")[1] for name in MODULES if "." in name}
 
 GROUND = (
     *("errors", "problem", "methods", "certificate", "catalogue"),
-    *("model", "seeds", "settings", "rounding", "version"),
+    *("model", "seeds", "settings", "rounding", "version", "properties"),
 )
-SERVICE = ("service", "admission", "composition", "check", "report", "plot", "gate")
+SERVICE = (
+    *("service", "admission", "composition"),
+    *("check", "sampling_claims", "bound_claims", "decision", "report", "tables", "plot", "gate"),
+)
 DOORS = ("server", "client", "cli", "demo", "__main__", "verifier")
 """The last two are `python -m verifier` and the public names, verifier/__init__.py."""
 
 FLOORS = (
     GROUND,
-    ("stats", "smoothing", "bounds", "attacks", "models", "wire", "v1"),
+    ("stats", "smoothing", "bounds", "attacks", "models", "wire", "v1", "vnnlib"),
     ("guarantee",),
     ("backends",),
     ("engine", "jobs"),

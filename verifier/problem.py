@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from verifier.errors import InvalidProblem
 
@@ -36,9 +36,50 @@ def digest_of(array: NDArray[np.generic]) -> str:
     return hashlib.sha256(head + b"\0" + little.tobytes()).hexdigest()
 
 
+def box_digest(lower: NDArray[np.float64], upper: NDArray[np.float64]) -> str:
+    """SHA-256 (hex) of a box's two ends, stacked, as float64."""
+    return digest_of(np.stack([lower, upper]).astype(np.float64))
+
+
+@dataclass(frozen=True, eq=False)
+class Box:
+    """lower <= x <= upper, feature by feature. Valid by construction.
+
+    Args:
+        lower, upper: of one shape, numbers (stored as float64), lower <= upper, not NaN.
+        name: of what it is, for messages and fields: "bounds" or "box".
+    Raises:
+        InvalidProblem: naming the field and the first place that is wrong.
+    """
+
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
+    name: str = "box"
+
+    def __post_init__(self) -> None:
+        for end in ("lower", "upper"):
+            object.__setattr__(self, end, _private(_as_float64(getattr(self, end), f"{self.name}.{end}")))
+        if self.lower.shape != self.upper.shape:
+            raise InvalidProblem(
+                f"{self.name}: lower has shape {list(self.lower.shape)}, upper {list(self.upper.shape)}; "
+                "they must have the same",
+                field=f"{self.name}.upper",
+            )
+        crossed = np.flatnonzero(~(self.lower <= self.upper))
+        if len(crossed):
+            place = int(crossed[0])
+            raise InvalidProblem(
+                f"{self.name}: lower must be <= upper everywhere and neither NaN, got "
+                f"{self.lower.flat[place]} and {self.upper.flat[place]} at flat position {place}",
+                field=f"{self.name}.lower",
+            )
+
+
 @dataclass(frozen=True, eq=False)
 class Problem:
     """Inputs to certify, each on its own. Valid by construction.
+
+    The region of an input is the ball around it within the domain, or, where boxes are given, its box.
 
     Args:
         x: inputs [B, *shape], float32, finite, B >= 1.
@@ -46,6 +87,11 @@ class Problem:
         labels: true classes [B], integers >= 0, or None.
         eps: the radius asked about, > 0; None where the largest provable radius is wanted.
         first_index: index of x[0] in the caller's numbering (streams send inputs in parts).
+        domain: valid inputs, which must contain every x; its ends of shape [] (the same for all features) or
+            [*shape]; None where every input is valid.
+        weights: budget of each feature, [*shape], float64, >= 0, finite, not all 0: the ball is then
+            |x'_i - x_i| <= radius weights_i. For norm linf only.
+        boxes: one box for each input instead of a ball, ends [B, *shape], finite; made by `of_boxes`.
     Raises:
         InvalidProblem: naming the field and, for a bad value, the first input that has it.
     """
@@ -55,10 +101,26 @@ class Problem:
     labels: NDArray[np.int64] | None = None
     eps: float | None = None
     first_index: int = 0
+    domain: Box | None = None
+    weights: NDArray[np.float64] | None = None
+    boxes: Box | None = None
+
+    @classmethod
+    def of_boxes(cls, boxes: Box, labels: NDArray[np.int64] | None = None, first_index: int = 0) -> "Problem":
+        """Whether the answer is the same everywhere in each box; x becomes the middle, rounded to float32."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            middle = (boxes.lower / 2 + boxes.upper / 2).astype(np.float32)
+        if boxes.lower.ndim > 1 and not np.isfinite(middle).all():
+            raise InvalidProblem(
+                "boxes must be finite, with a middle that float32 can hold; bound every feature on both sides",
+                field="box.lower",
+            )
+        return cls(middle, Norm.LINF, labels, None, first_index, boxes=boxes)
 
     def __post_init__(self) -> None:
         _check_inputs(self.x)
         object.__setattr__(self, "x", _private(self.x))
+        self._check_region()
         if self.eps is not None and not (np.isfinite(self.eps) and self.eps > 0):
             raise InvalidProblem(f"eps must be finite and > 0, got {self.eps}", field="eps")
         if self.first_index < 0:
@@ -69,9 +131,44 @@ class Problem:
     def __len__(self) -> int:
         return len(self.x)
 
+    def rows(self, chosen: slice) -> "Problem":
+        """The problem of some inputs, which keep their indices; the slice has a start."""
+        labels = None if self.labels is None else self.labels[chosen]
+        first = self.first_index + chosen.start
+        if self.boxes is not None:
+            return Problem.of_boxes(Box(self.boxes.lower[chosen], self.boxes.upper[chosen]), labels, first)
+        return Problem(self.x[chosen], self.norm, labels, self.eps, first, self.domain, self.weights)
+
+    @property
+    def nbytes(self) -> int:
+        """Of its inputs, as they travel."""
+        return self.x.nbytes if self.boxes is None else self.boxes.lower.nbytes + self.boxes.upper.nbytes
+
+    def _check_region(self) -> None:
+        shape = self.x.shape[1:]
+        if self.boxes is not None:
+            if self.eps is not None or self.weights is not None:
+                raise InvalidProblem("a box has no eps and no weights: drop them, or drop the box", field="eps")
+            if self.boxes.lower.shape != self.x.shape:
+                raise InvalidProblem(
+                    f"boxes have shape {list(self.boxes.lower.shape)}, inputs {list(self.x.shape)}", field="box.lower"
+                )
+        if self.weights is not None:
+            if self.norm is not Norm.LINF:
+                raise InvalidProblem(
+                    f"weights make a weighted box, which is a ball of norm linf, not of {self.norm.value}: "
+                    "ask for linf, or drop them",
+                    field="weights",
+                )
+            object.__setattr__(self, "weights", _private(_checked_weights(self.weights, shape)))
+        if self.domain is not None:
+            _check_domain(self.domain, self.x, self.boxes)
+
     @cached_property
     def digests(self) -> tuple[str, ...]:
-        """SHA-256 of each input alone, [B]."""
+        """SHA-256 of each input alone, or of each box, [B]."""
+        if self.boxes is not None:
+            return tuple(map(box_digest, self.boxes.lower, self.boxes.upper))
         return tuple(digest_of(row) for row in self.x)
 
     def label(self, row: int) -> int | None:
@@ -87,6 +184,46 @@ def _private(array: NDArray[Number]) -> NDArray[Number]:
     copy = np.array(array, order="C")
     copy.flags.writeable = False
     return copy
+
+
+def _as_float64(values: ArrayLike, field: str) -> NDArray[np.float64]:
+    """Numbers that float64 holds exactly."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "iuf" or array.dtype.itemsize > 8:
+        raise InvalidProblem(f"{field} must hold numbers that float64 can hold, got {array.dtype}", field=field)
+    return array.astype(np.float64)
+
+
+def _checked_weights(weights: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:
+    weights = _as_float64(weights, "weights")
+    if weights.shape != shape:
+        raise InvalidProblem(
+            f"weights must have one number per feature, shape {list(shape)}, got {list(weights.shape)}", field="weights"
+        )
+    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
+        raise InvalidProblem("weights must be finite, >= 0, and not all 0", field="weights")
+    return weights
+
+
+def _check_domain(domain: Box, x: NDArray[np.float32], boxes: Box | None) -> None:
+    if domain.lower.shape not in ((), x.shape[1:]):
+        raise InvalidProblem(
+            f"the domain must be two numbers or have one pair per feature, shape {list(x.shape[1:])}, "
+            f"got {list(domain.lower.shape)}",
+            field="bounds.lower",
+        )
+    if boxes is not None:
+        raise InvalidProblem(
+            "a box is the whole region: cut it with the domain yourself, or drop the domain", field="bounds"
+        )
+    inside = ((x >= domain.lower) & (x <= domain.upper)).reshape(len(x), -1).all(axis=1)
+    if not inside.all():
+        first = int(np.flatnonzero(~inside)[0])
+        raise InvalidProblem(
+            f"input {first} lies outside of the domain ({int((~inside).sum())} of {len(x)} inputs do); "
+            "give the bounds of valid inputs in the units of the inputs, or clip the inputs",
+            field=f"inputs[{first}]",
+        )
 
 
 def _check_inputs(x: NDArray[np.float32]) -> None:
