@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from torch import Tensor, nn
 
-from verifier.backends.base import Backend, Work
+from verifier.backends.base import Backend, Ready, Work
 from verifier.backends.device import Device, ReadyModel, Shape
 from verifier.engine.executor import Executor
-from verifier.methods import Precision
+from verifier.methods import Method
 from verifier.models.compiled import Form
 from verifier.models.handle import ModelHandle
 
@@ -233,13 +233,13 @@ class Watched:
         self.steps: list[list[Work]] = []
         self.closed = False
 
-    def prepare(self, model: ModelHandle, precision: Precision, shape: Shape | None = None) -> ReadyModel:
-        ready = self._inner.prepare(model, precision, shape or self._shape)
-        if self._shape is not None:
+    def prepare(self, backend: Backend, model: ModelHandle, method: Method, shape: Shape | None = None) -> Ready:
+        ready = self._inner.prepare(backend, model, method, shape or self._shape)
+        if self._shape is not None and isinstance(ready, ReadyModel):
             ready.rate = 0.0  # so slow that a step is as short as can be
         return ready
 
-    def step(self, backend: Backend, model: ReadyModel, work: Sequence[Work]) -> list[Any]:
+    def step(self, backend: Backend, model: Ready, work: Sequence[Work]) -> list[Any]:
         self.steps.append(list(work))
         return self._inner.step(backend, model, work)
 

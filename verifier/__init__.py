@@ -9,7 +9,8 @@
 
 from verifier.catalogue import MethodInfo, Price, Progress
 from verifier.certificate import Certificate, Grade, NoiseModel, SmoothedPrediction, Verdict
-from verifier.client.client import AsyncClient, Client, connect, connect_async, local, local_async
+from verifier.client.aio import AsyncClient
+from verifier.client.client import Client, connect, connect_async, local, local_async
 from verifier.errors import (
     AlreadyExists,
     Conflict,
@@ -23,21 +24,39 @@ from verifier.errors import (
     VerifierError,
     WorkerLost,
 )
-from verifier.methods import Precision, Prediction, Rng, Selection, Smoothing
+from verifier.methods import (
+    AlphaCrown,
+    Crown,
+    CrownIbp,
+    Ibp,
+    Ladder,
+    Precision,
+    Prediction,
+    Rng,
+    Rounding,
+    Selection,
+    Semantics,
+    Smoothing,
+)
 from verifier.model import ModelInfo
 from verifier.problem import Norm, Problem
 from verifier.version import __version__
 
 __all__ = [
+    "AlphaCrown",
     "AlreadyExists",
     "AsyncClient",
     "Certificate",
     "Client",
     "Conflict",
+    "Crown",
+    "CrownIbp",
     "DeadlineExceeded",
     "Grade",
+    "Ibp",
     "InternalError",
     "InvalidProblem",
+    "Ladder",
     "MethodInfo",
     "ModelInfo",
     "NoiseModel",
@@ -50,7 +69,9 @@ __all__ = [
     "Problem",
     "Progress",
     "Rng",
+    "Rounding",
     "Selection",
+    "Semantics",
     "SmoothedPrediction",
     "Smoothing",
     "Unsound",

@@ -1,11 +1,15 @@
 """The answer: a verdict about one input, the statement it proves, and the evidence to check it."""
 
 import math
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from verifier.methods import Rng, Smoothing
+from verifier.methods import CertifyingMethod, Rng, Smoothing
 from verifier.problem import Norm
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
+"""What digests of models and inputs look like."""
 
 
 class Verdict(StrEnum):
@@ -127,6 +131,65 @@ class SamplingEvidence:
     rng: Rng
 
 
+class RegionKind(StrEnum):
+    """Over which set of inputs a bound holds."""
+
+    BALL = "ball"
+    """The ball of the certificate's norm and radius, within the domain where one was given."""
+    BOX = "box"
+    """The box that was asked about; there is no radius."""
+
+
+@dataclass(frozen=True)
+class RegionNote:
+    """What else decides the region, besides input, norm and radius.
+
+    Args:
+        kind: ball or box. The input's digest of a box is `problem.box_digest` of its ends.
+        domain: (lowest, highest) valid value of every feature, with which the ball was cut; None where there is no
+            domain, or one feature by feature.
+        domain_digest: `problem.box_digest` of a domain feature by feature, or "".
+        weights_digest: `digest_of` the budgets of a weighted box |x'_i - x_i| <= radius weights_i, or "".
+    """
+
+    kind: RegionKind = RegionKind.BALL
+    domain: tuple[float, float] | None = None
+    domain_digest: str = ""
+    weights_digest: str = ""
+
+
+@dataclass(frozen=True)
+class BoundEvidence:
+    """What a deterministic certificate rests on. It is checked by computing the bound again at `eps`.
+
+    Args:
+        bound: name of the method whose bound is stated: "ibp", "crown-ibp", "crown" or "alpha-crown".
+        eps: where the margins were bounded; 0 for boxes, and where nothing could be bounded.
+        margins: lower bounds over the region of f_y - f_j for every class j but the prediction y, in the order of the
+            classes, [K-1].
+        region: what else decides the region.
+        classes: K of the model.
+        evaluations: bounds computed for this input.
+        audited: points of the region at which the network was evaluated; none refuted the certificate.
+    """
+
+    bound: str
+    eps: float
+    margins: tuple[float, ...]
+    region: RegionNote
+    classes: int
+    evaluations: int
+    audited: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether every margin's lower bound is > 0 and finite. NaN and infinity prove nothing."""
+        return len(self.margins) == self.classes - 1 and all(0 < margin < math.inf for margin in self.margins)
+
+
+Evidence = SamplingEvidence | BoundEvidence
+
+
 @dataclass(frozen=True)
 class Execution:
     """How it was computed: what a rerun needs to reach the same votes.
@@ -158,6 +221,9 @@ class Certificate:
     Guarantee (grade statistical): with probability at least 1 - alpha over the draws, either the verdict
     claims nothing, or the subject answers `prediction` for every input closer than `radius` in `norm`.
 
+    Guarantee (grade float_sound): the subject answers `prediction` at every input of the region: the closed ball of
+    `radius` within the domain, or the box (`evidence.region`).
+
     Args:
         index: of the input in the request.
         input_digest: SHA-256 of the input (see `problem.digest_of`).
@@ -165,12 +231,12 @@ class Certificate:
         verdict: what was decided.
         prediction: the class that holds; None when abstained or unknown without a bound.
         norm: of the radius.
-        radius: proved, in the units of the input; rounded down; 0 where nothing is proved.
+        radius: proved, in the units of the input; rounded down; 0 where nothing is proved, and for boxes.
         eps: the radius asked about, or None.
         subject: the classifier that it speaks about.
         guarantee: in which sense.
         method: the parameters.
-        evidence: counts, bounds, seed.
+        evidence: counts, bounds and seed, or margins.
         execution: device, versions, times.
     """
 
@@ -184,20 +250,48 @@ class Certificate:
     eps: float | None
     subject: Subject
     guarantee: Guarantee
-    method: Smoothing
-    evidence: SamplingEvidence
+    method: CertifyingMethod
+    evidence: Evidence
     execution: Execution
 
     def __post_init__(self) -> None:
         if math.isnan(self.radius) or self.radius < 0:
             raise ValueError(f"radius must be >= 0, got {self.radius}")
-        if self.verdict is Verdict.CERTIFIED and (self.radius <= 0 or self.prediction is None):
-            raise ValueError("a certified verdict needs a prediction and a radius > 0")
+        if self.is_box and self.radius > 0:
+            raise ValueError(f"a box has no radius, got {self.radius}")
+        if self.verdict is Verdict.CERTIFIED and (self.prediction is None or not (self.radius > 0 or self.is_box)):
+            raise ValueError("a certified verdict needs a prediction, and a radius > 0 where the region is a ball")
+
+    @property
+    def is_box(self) -> bool:
+        """Whether the region is a box, so that there is no radius."""
+        return isinstance(self.evidence, BoundEvidence) and self.evidence.region.kind is RegionKind.BOX
 
     @property
     def certified(self) -> bool:
         """Whether the verdict is CERTIFIED."""
         return self.verdict is Verdict.CERTIFIED
+
+    @property
+    def smoothing(self) -> Smoothing:
+        """The method of a sampling certificate; TypeError where it is another."""
+        if not isinstance(self.method, Smoothing):
+            raise TypeError(f"made by {self.method.name}, not by smoothing")
+        return self.method
+
+    @property
+    def sampling(self) -> SamplingEvidence:
+        """The evidence of a sampling certificate; TypeError where it is another."""
+        if not isinstance(self.evidence, SamplingEvidence):
+            raise TypeError(f"made by {self.method.name}: there are no votes")
+        return self.evidence
+
+    @property
+    def bounds(self) -> BoundEvidence:
+        """The evidence of a deterministic certificate; TypeError where it is another."""
+        if not isinstance(self.evidence, BoundEvidence):
+            raise TypeError(f"made by {self.method.name}: there are no bounds")
+        return self.evidence
 
     @property
     def correct(self) -> bool | None:

@@ -1,32 +1,25 @@
-"""Does a certificate say what its own counts prove? An audit that needs no model, no device and no server.
+"""Does a certificate say what its own evidence proves? An audit that needs no model, no device and no server.
 
-Nothing is computed again the way it was made. Every stated number is taken as given and put into the forward
-functions: the radius gives the probability that it needs, the probability the binomial tail, and the tail must fit
-into alpha (`guarantee`, `stats.binomial`). In any doubt the answer is "does not hold".
+Votes are checked in `sampling_claims`, margins in `bound_claims`. In any doubt the answer is "does not hold".
 
-What arithmetic cannot see: whether the model votes like that, and how often somebody tried. The first takes a rerun
-with the stated seed; of the second, only attempts that stand in the same file are noticed.
+What arithmetic cannot see: whether the model votes like that, or has these margins, and how often somebody tried. The
+first takes a rerun; of the second, only attempts that stand in the same file are noticed.
 """
 
-import math
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-import numpy as np
+from verifier.bound_claims import bound_claims
+from verifier.certificate import BoundEvidence, Certificate, SamplingEvidence, Subject
+from verifier.methods import Smoothing
+from verifier.sampling_claims import sampling_claims
 
-from verifier import guarantee
-from verifier.certificate import Certificate, Grade, NoiseModel, Subject, Verdict, Votes
-from verifier.methods import Selection
-from verifier.problem import Norm
-from verifier.seeds import SEED_BITS
-from verifier.stats import binomial
-
-SCOPE = "arithmetic only: each claim against its own counts; whether the model votes like that, only a rerun shows"
-
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+SCOPE = (
+    "arithmetic only: each claim against its own votes or margins; whether the model gives these shows only when they "
+    "are computed again, with --model and --inputs"
+)
 
 
 @dataclass(frozen=True)
@@ -67,16 +60,18 @@ class CheckReport:
 
 
 def check_certificate(certificate: Certificate) -> tuple[str, ...]:
-    """Every reason why a certificate's claim does not follow from its counts; empty where it holds.
+    """Every reason why a certificate's claim does not follow from its evidence; empty where it holds.
 
     Empty for every certificate that this version makes, under whatever SciPy it was made. Where it is empty and a
-    radius > 0 is stated, P[this many votes or more] <= the alpha that the method grants to each bound, if the class
-    were only as probable as the radius needs; for `runner_up`, the same of both bounds. Never raises.
+    sampling certificate states a radius > 0, P[this many votes or more] <= the alpha that the method grants to each
+    bound, if the class were only as probable as the radius needs; for `runner_up`, the same of both bounds. Where it
+    is empty and a deterministic certificate is certified, its stated margins are all > 0, at the very radius or box
+    that it claims. Never raises.
     """
-    malformed = [*_words(certificate), *_counts(certificate)]
-    if malformed:
-        return tuple(malformed)
-    return (*_verdict(certificate), *_bounds(certificate), *_radius(certificate))
+    by_bounds = isinstance(certificate.evidence, BoundEvidence)
+    if by_bounds == isinstance(certificate.method, Smoothing):
+        return (f"the evidence is none of the method {certificate.method.name}",)
+    return bound_claims(certificate) if by_bounds else sampling_claims(certificate)
 
 
 def check_all(certificates: Sequence[Certificate]) -> CheckReport:
@@ -94,179 +89,6 @@ def check_all(certificates: Sequence[Certificate]) -> CheckReport:
     return CheckReport(len(certificates), tuple(failures), warnings)
 
 
-# -- words: does the certificate say which statement it makes? ------------------------------------------
-
-
-def _words(c: Certificate) -> Iterator[str]:
-    yield from _subject(c)
-    yield from _guarantee(c)
-    if c.norm is not Norm.L2:
-        yield f"Gaussian noise proves radii in norm l2, not in {c.norm.value}"
-    if not (math.isfinite(c.radius) and c.radius >= 0):
-        yield f"radius must be finite and >= 0, not {c.radius}"
-    if c.eps is not None and not (math.isfinite(c.eps) and c.eps > 0):
-        yield f"eps must be finite and > 0, not {c.eps}"
-    if not _SHA256.fullmatch(c.input_digest):
-        yield f"input digest {c.input_digest!r} is no SHA-256: it does not say which input"
-    if c.index < 0 or not 0 <= c.evidence.seed < 2**SEED_BITS or c.evidence.seed_origin not in ("client", "server"):
-        yield f"index {c.index} and seed {c.evidence.seed} from {c.evidence.seed_origin!r} are none to draw again with"
-    if c.evidence.rng is not c.method.rng:
-        yield f"the noise was drawn with rng {c.evidence.rng.value}, but the method states {c.method.rng}"
-
-
-def _subject(c: Certificate) -> Iterator[str]:
-    if not _SHA256.fullmatch(c.subject.model_digest):
-        yield f"model digest {c.subject.model_digest!r} is no SHA-256: it does not say which model"
-    for name in ("sigma", "noise", "precision"):
-        stated, used = getattr(c.subject, name), getattr(c.method, name)
-        if stated != used:
-            yield f"the subject's {name} is {stated}, but the votes were drawn with {used}"
-
-
-def _guarantee(c: Certificate) -> Iterator[str]:
-    if c.guarantee.grade is not Grade.STATISTICAL:
-        yield f"grade {c.guarantee.grade.value} is more than draws can prove: only {Grade.STATISTICAL.value}"
-    if c.guarantee.noise_model is not NoiseModel.IDEAL:
-        yield f"rng {c.evidence.rng.value} allows noise model {NoiseModel.IDEAL.value}, not {c.guarantee.noise_model}"
-    if c.guarantee.alpha != c.method.alpha:
-        yield f"the guarantee's alpha is {c.guarantee.alpha}, but the bounds were made with {c.method.alpha}"
-
-
-# -- counts: can they have been counted? ----------------------------------------------------------------
-
-
-def _counts(c: Certificate) -> Iterator[str]:
-    selection, estimation = c.evidence.selection, c.evidence.estimation
-    classes = c.evidence.classes
-    if classes < 2:
-        yield f"a classifier has at least 2 classes, {classes} are stated"
-    yield from _votes("estimation", estimation, c.method.n, classes)
-    if (selection is not None) != (c.method.selection is Selection.N0):
-        stated = "states no selection votes" if selection is None else "states selection votes"
-        yield f"the method's selection is {c.method.selection.value}, but the evidence {stated}"
-    if selection is not None:
-        yield from _votes("selection", selection, c.method.n0, classes)
-        if selection.top != estimation.top:
-            yield f"class {selection.top} was selected, but votes for class {estimation.top} are stated"
-    if not _is_most_voted(estimation if selection is None else selection):
-        yield "the class whose votes are stated is not the one that was voted for most where it was chosen"
-
-
-def _votes(phase: str, votes: Votes, draws: int, classes: int) -> Iterator[str]:
-    counts = (votes.top_count, votes.runner_up_count, votes.invalid_count)
-    if not 0 <= votes.n <= draws:
-        yield f"{phase} counts {votes.n} draws where the method takes {draws}"
-    if min(counts) < 0 or max(counts) > votes.n or not _adds_up(votes, classes):
-        yield f"{phase} votes do not add up: {votes}"
-
-
-def _adds_up(votes: Votes, classes: int) -> bool:
-    """Whether some table of the classes and invalid draws has these as its top, its strongest rival and its total.
-
-    What neither `top` nor the named rival nor invalid draws have got must fit into the other classes, none of which
-    may have more than the strongest rival: an understated rival is found out.
-    """
-    rivals = votes.n - votes.top_count
-    named_classes = [votes.top or 0, votes.runner_up or 0]
-    if min(named_classes) < 0 or max(named_classes) >= classes or (votes.top is None and votes.top_count > 0):
-        return False
-    if votes.runner_up is None:  # invalid draws are the strongest rival, or there is none
-        strongest, others = votes.invalid_count, rivals - votes.invalid_count
-        return votes.runner_up_count == strongest and 0 <= others <= (classes - 1) * strongest
-    named = votes.runner_up != votes.top and votes.invalid_count <= votes.runner_up_count
-    others = rivals - votes.runner_up_count - votes.invalid_count
-    return named and votes.runner_up_count > 0 and 0 <= others <= (classes - 2) * votes.runner_up_count
-
-
-def _is_most_voted(votes: Votes) -> bool:
-    """Whether no other class has more votes than `top`; invalid draws may have. No class at all: none has any."""
-    if votes.top is None:
-        return votes.runner_up is None
-    return votes.top_count > 0 and (votes.runner_up is None or votes.top_count >= votes.runner_up_count)
-
-
-# -- claims: do they follow from the counts? ------------------------------------------------------------
-
-
-def _complete(c: Certificate) -> bool:
-    """Whether every draw was taken. Before that nothing is proved: looking early and going on is not fixed n."""
-    selection = c.evidence.selection
-    return c.evidence.estimation.n == c.method.n and (selection is None or selection.n == c.method.n0)
-
-
-def _taken(c: Certificate) -> int:
-    return c.evidence.estimation.n + (0 if c.evidence.selection is None else c.evidence.selection.n)
-
-
-def _verdict(c: Certificate) -> Iterator[str]:
-    claimed = c.evidence.estimation.top if c.radius > 0 else None
-    if c.prediction != claimed:
-        yield f"radius {c.radius} of class {c.evidence.estimation.top} allows prediction {claimed}, not {c.prediction}"
-    if c.radius > 0:
-        due = Verdict.CERTIFIED if c.eps is None or c.radius >= c.eps else Verdict.UNKNOWN
-    else:
-        due = Verdict.ABSTAINED if _complete(c) else Verdict.UNKNOWN
-    if c.verdict is not due:
-        yield f"verdict {c.verdict.value} does not follow from radius {c.radius} and eps {c.eps}: {due.value} would"
-
-
-def _bounds(c: Certificate) -> Iterator[str]:
-    votes, p_a_lower, p_b_upper = c.evidence.estimation, c.evidence.p_a_lower, c.evidence.p_b_upper
-    if not _complete(c):
-        if p_a_lower != 0 or p_b_upper is not None:
-            yield f"a bound after {_taken(c)} of {c.method.draws} draws: who may look early and go on has no bound"
-        return
-    if not _one(binomial.holds([votes.top_count], votes.n, c.method.bound_alpha, [p_a_lower])):
-        yield f"{votes.top_count} of {votes.n} votes do not prove p_a_lower = {p_a_lower}"
-    if (p_b_upper is not None) != (c.method.runner_up and votes.top is not None):
-        yield f"p_b_upper = {p_b_upper} does not fit a method with runner_up = {c.method.runner_up}"
-    elif p_b_upper is not None and not _one(
-        binomial.upper_holds([votes.runner_up_count], votes.n, c.method.bound_alpha, [p_b_upper])
-    ):
-        yield f"{votes.runner_up_count} of {votes.n} votes for the runner-up do not prove p_b_upper = {p_b_upper}"
-
-
-def _radius(c: Certificate) -> Iterator[str]:
-    votes = c.evidence.estimation
-    if c.radius == 0:
-        return
-    if not _complete(c):
-        yield f"a radius after {_taken(c)} of {c.method.draws} draws: nothing is proved before the last one"
-        return
-    if not c.method.runner_up and not c.evidence.p_a_lower > 0.5:
-        yield f"a radius without a bound on the runner-up needs p_a_lower above 1/2, not {c.evidence.p_a_lower}"
-    if not (_two_sided_holds(c) if c.method.runner_up else _one_sided_holds(c)):
-        yield f"{votes.top_count} of {votes.n} votes do not prove radius {c.radius} at alpha = {c.method.alpha:g}"
-
-
-def _one_sided_holds(c: Certificate) -> bool:
-    method, votes = c.method, c.evidence.estimation
-    radius, k = np.array([c.radius]), np.array([votes.top_count])
-    return _one(guarantee.radius_holds(method.radius_sigma, radius, k, votes.n, method.bound_alpha))
-
-
-def _two_sided_holds(c: Certificate) -> bool:
-    method, votes, p_b_upper = c.method, c.evidence.estimation, c.evidence.p_b_upper
-    if p_b_upper is None:
-        return False
-    return _one(
-        guarantee.two_sided_radius_holds(
-            method.radius_sigma,
-            np.array([c.radius]),
-            np.array([votes.top_count]),
-            np.array([votes.runner_up_count]),
-            votes.n,
-            method.bound_alpha,
-            np.array([c.evidence.p_a_lower]),
-            np.array([p_b_upper]),
-        )
-    )
-
-
-def _one(answers: binomial.Booleans) -> bool:
-    return bool(answers[0])
-
-
 # -- certificates against each other --------------------------------------------------------------------
 
 
@@ -276,17 +98,22 @@ def _against_each_other(certificates: Sequence[Certificate]) -> tuple[list[list[
     attempts: dict[tuple[str, Subject], int] = {}
     for same, positions in _by_input_and_subject(certificates).items():
         first: dict[tuple[Any, ...], int] = {}
-        claims = {certificates[p].prediction: p for p in reversed(positions) if certificates[p].radius > 0}
+        claims = {c.prediction: p for p in reversed(positions) if _claims(c := certificates[p])}
         for position in positions:
             certificate = certificates[position]
             original = first.setdefault(_statement(certificate), position)
             if original != position:
                 reasons[position].append(f"repeats the certificate at position {original}: it counts once")
             against = [p for prediction, p in claims.items() if prediction != certificate.prediction]
-            if certificate.radius > 0 and against:
+            if _claims(certificate) and against:
                 reasons[position].append(f"contradicts the certificate at position {min(against)}: not both can hold")
-        attempts[same] = len(first)
+        attempts[same] = sum(isinstance(certificates[p].evidence, SamplingEvidence) for p in first.values())
     return reasons, tuple(_several_attempts(list(attempts.values())))
+
+
+def _claims(c: Certificate) -> bool:
+    """Whether it states a class for a region."""
+    return c.prediction is not None and (c.radius > 0 or c.is_box)
 
 
 def _by_input_and_subject(certificates: Sequence[Certificate]) -> dict[tuple[str, Subject], list[int]]:

@@ -40,6 +40,8 @@ class Precision(StrEnum):
     FLOAT32 = "float32"
     TF32 = "tf32"
     BFLOAT16 = "bfloat16"
+    REAL = "real"
+    """Over the real numbers, with the weights as they are: no execution's, and only ever proved about."""
 
 
 class Rng(StrEnum):
@@ -49,6 +51,24 @@ class Rng(StrEnum):
     """AES-128 in counter mode, 32 bits a number, Box-Muller in float32; the bits are the same on every device."""
     CUDA_PHILOX = "cuda-philox-1"
     """torch's generator on the CUDA device, keyed by 64 bits, chunks of 64 rows."""
+
+
+class Semantics(StrEnum):
+    """Which network a deterministic certificate speaks about."""
+
+    REAL = "real"
+    """The network over the real numbers, with the float weights as given."""
+    FLOAT32_EXEC = "float32_exec"
+    """The same, and every float32 execution of it by plain kernels, in any order of their sums."""
+
+
+class Rounding(StrEnum):
+    """What deterministic bounds do about their own rounding."""
+
+    OUTWARD = "outward"
+    """float64, every error paid for: a theorem."""
+    NEAREST = "nearest"
+    """float64 as it comes; for comparison."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +179,126 @@ class Prediction:
         return self.n
 
 
-Method = Smoothing | Prediction
+@dataclass(frozen=True)
+class BoundMethod:
+    """What all deterministic methods share: lower bounds of every margin f_y - f_j over the whole region.
+
+    Guarantee (rounding="outward"): the network answers the prediction at every point of the region, over the real
+    numbers; with semantics="float32_exec", in every float32 execution by plain kernels too.
+
+    Args:
+        semantics: "real" or "float32_exec".
+        rounding: "outward", or "nearest", which proves less (grade real_arithmetic).
+        tolerance: relative width of the bracket at which the search for the largest radius ends, 1e-9..1.
+        audit: random points and corners inside every certified region at which the network is evaluated,
+            0..2^20. A certificate that one of them refutes is withheld, as `Unsound`.
+        memory_bytes: of the temporary tensors of one step together, 2^20..2^50.
+        max_seconds: after which the best that is proved is answered, > 0; None: as long as it takes.
+    Raises:
+        InvalidProblem: naming the field.
+    """
+
+    semantics: Semantics = Semantics.REAL
+    rounding: Rounding = Rounding.OUTWARD
+    tolerance: float = 1e-4
+    audit: int = 16
+    memory_bytes: int = 2**30
+    max_seconds: float | None = None
+
+    name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        _make_plain(self, *_BOUND_RANGES)
+        object.__setattr__(self, "semantics", _choice("semantics", Semantics, self.semantics, "bounds"))
+        object.__setattr__(self, "rounding", _choice("rounding", Rounding, self.rounding, "bounds"))
+        for name, (kind, least, most) in _BOUND_RANGES.items():
+            value = getattr(self, name, None)
+            if value is not None:
+                _check_range(name, kind, least, most, value)
+
+    @property
+    def precision(self) -> Precision:
+        """Arithmetic of the network that certificates speak about."""
+        return Precision.REAL if self.semantics is Semantics.REAL else Precision.FLOAT32
+
+
+@dataclass(frozen=True)
+class Ibp(BoundMethod):
+    """Interval bound propagation: as cheap as two forward passes, tight on networks trained for it.
+
+    Args: as in `BoundMethod`.
+    Source: Gowal et al. 2018 (arXiv:1810.12715).
+    """
+
+    name: ClassVar[str] = "ibp"
+
+
+@dataclass(frozen=True)
+class CrownIbp(BoundMethod):
+    """CROWN for the margins, over intermediate bounds by IBP.
+
+    Args: as in `BoundMethod`.
+    Source: Zhang et al. 2019 (arXiv:1906.06316).
+    """
+
+    name: ClassVar[str] = "crown-ibp"
+
+
+@dataclass(frozen=True)
+class Crown(BoundMethod):
+    """CROWN: linear bounds carried backwards, intermediate bounds likewise.
+
+    Args: as in `BoundMethod`.
+    Source: Zhang et al. 2018 (arXiv:1811.00866), Xu et al. 2020 (arXiv:2002.12920).
+    """
+
+    name: ClassVar[str] = "crown"
+
+
+@dataclass(frozen=True)
+class AlphaCrown(BoundMethod):
+    """CROWN with lower lines optimised, neuron by neuron.
+
+    Args: as in `BoundMethod`, and:
+        steps: of Adam, 1..10,000, for each evaluation.
+        learning_rate: of Adam, > 0, at most 1.
+    Source: Xu et al. 2021 (arXiv:2011.13824).
+    """
+
+    steps: int = 20
+    learning_rate: float = 0.25
+
+    name: ClassVar[str] = "alpha-crown"
+
+
+@dataclass(frozen=True)
+class Ladder(AlphaCrown):
+    """IBP, CROWN-IBP, CROWN and alpha-CROWN in order of cost: the best is answered, with the bound that won.
+
+    With an eps asked about, an input climbs no further than it must.
+
+    Args: as in `AlphaCrown`.
+    """
+
+    name: ClassVar[str] = "ladder"
+
+
+BOUND_METHODS: tuple[type[BoundMethod], ...] = (Ibp, CrownIbp, Crown, AlphaCrown, Ladder)
+"""The deterministic methods, in order of cost."""
+
+CertifyingMethod = Smoothing | BoundMethod
+"""Methods whose answers are certificates."""
+
+Method = CertifyingMethod | Prediction
+
+_BOUND_RANGES: dict[str, tuple[type, float, float]] = {
+    "tolerance": (float, 1e-9, 1.0),
+    "audit": (int, 0, 2**20),
+    "memory_bytes": (int, 2**20, 2**50),
+    "max_seconds": (float, 1e-3, 1e9),
+    "steps": (int, 1, 10_000),
+    "learning_rate": (float, 1e-6, 1.0),
+}
 
 _CHOICES: dict[str, type[StrEnum]] = {
     "selection": Selection,
@@ -189,7 +328,7 @@ def check_sampling(sigma: float, n: int, alpha: float) -> None:
 def _make_plain(method: Method, *names: str) -> None:
     """numpy's numbers become Python's."""
     for name in names:
-        value = getattr(method, name)
+        value = getattr(method, name, None)
         if isinstance(value, np.number):
             object.__setattr__(method, name, value.item())
 
@@ -203,11 +342,24 @@ def _check_draws(name: str, value: Any) -> None:
         raise InvalidProblem(f"{name} must be an integer in 1..2^40, got {value}", field=f"smoothing.{name}")
 
 
-def _choice(name: str, kind: type[StrEnum], value: Any) -> StrEnum | None:
+def _told(end: float) -> str:
+    """Whole numbers as they are."""
+    return f"{end:,}" if isinstance(end, int) else f"{end:g}"
+
+
+def _check_range(name: str, kind: type, least: float, most: float, value: Any) -> None:
+    right = isinstance(value, int) and not isinstance(value, bool) if kind is int else _is_real(value)
+    if not (right and least <= value <= most):
+        noun = "an integer" if kind is int else "a number"
+        message = f"{name} must be {noun} in {_told(least)}..{_told(most)}, got {value}"
+        raise InvalidProblem(message, field=f"bounds.{name}")
+
+
+def _choice(name: str, kind: type[StrEnum], value: Any, method: str = "smoothing") -> StrEnum | None:
     if value is None and name == "rng":
         return None
-    try:
-        return kind(value)
-    except ValueError:
-        names = ", ".join(member.value for member in kind)
-        raise InvalidProblem(f"{name} must be one of {names}, got {value!r}", field=f"smoothing.{name}") from None
+    choices = [member for member in kind if member is not Precision.REAL]
+    if value not in choices:
+        names = ", ".join(member.value for member in choices)
+        raise InvalidProblem(f"{name} must be one of {names}, got {value!r}", field=f"{method}.{name}")
+    return kind(value)

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from verifier.certificate import Certificate
 from verifier.errors import InvalidProblem, Unsupported
-from verifier.report import P_A_EDGES, common_subject, counting_radii, counts_at, interval, p_a_histogram
+from verifier.methods import Smoothing
+from verifier.problem import Norm
+from verifier.report import P_A_EDGES, common_subject, counting_radii, counts_at, interval, is_sampled, p_a_histogram
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +31,8 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 _GREY = "#666666"
 
+_NORMS = {Norm.L1: "L1", Norm.L2: "L2", Norm.LINF: "L\N{INFINITY}"}
+
 
 def plot(certificates_by_name: Mapping[str, Sequence[Certificate]], path: Path) -> None:
     """Draw one curve for each name, and write it to a file.
@@ -46,25 +50,32 @@ def plot(certificates_by_name: Mapping[str, Sequence[Certificate]], path: Path) 
 
 
 def figure(certificates_by_name: Mapping[str, Sequence[Certificate]]) -> "Figure":
-    """The picture itself: left the curves, right the p_a_lower; arguments and errors as in `plot`.
+    """The picture itself: left the curves, right the p_a_lower of those that rest on votes; arguments as in `plot`.
 
     Where any certificate has no label, all curves show the certified fraction, right or wrong.
     """
     if not certificates_by_name:
         raise InvalidProblem("there is nothing to plot: give at least one file of certificates")
-    labelled = all(c.label is not None for certificates in certificates_by_name.values() for c in certificates)
+    everything = [c for certificates in certificates_by_name.values() for c in certificates]
+    if any(c.is_box for c in everything):
+        raise InvalidProblem("certificates of boxes have no radius to draw: leave them out")
+    labelled = all(c.label is not None for c in everything)
     parameters = {name: _parameters(certificates) for name, certificates in certificates_by_name.items()}
     shared = _shared(list(parameters.values()))
     picture = _blank()
     picture.suptitle(", ".join(shared), x=0.01, ha="left", fontsize=11)
-    left, right = picture.subplots(1, 2, width_ratios=(2.2, 1))
+    sampled = [name for name, certificates in certificates_by_name.items() if is_sampled(certificates)]
+    left, *beside = picture.subplots(1, 2, width_ratios=(2.2, 1)) if sampled else [picture.subplots()]
     for number, (name, certificates) in enumerate(certificates_by_name.items()):
         colour = _COLOURS[number % len(_COLOURS)]
         legend = ", ".join([name, *(word for word in parameters[name] if word not in shared)])
         _draw_curve(left, counting_radii(certificates, labelled=labelled), legend, colour)
-        _draw_histogram(right, certificates, colour, number, len(certificates_by_name))
-    _finish_curves(left, "certified accuracy" if labelled else "certified fraction (any prediction)")
-    _finish_histogram(right)
+        if name in sampled:
+            _draw_histogram(beside[0], certificates, colour, sampled.index(name), len(sampled))
+    norms = " and ".join(dict.fromkeys(_NORMS[c.norm] for c in everything))
+    _finish_curves(left, norms, "certified accuracy" if labelled else "certified fraction (any prediction)")
+    for axes in beside:
+        _finish_histogram(axes)
     return picture
 
 
@@ -92,7 +103,11 @@ def _blank() -> "Figure":
 def _parameters(certificates: Sequence[Certificate]) -> list[str]:
     """What the title says of a file, one word for each parameter."""
     subject, method = common_subject(certificates), certificates[0].method
-    words = [f"model {subject.model_digest[:12]}", subject.precision, f"sigma {method.sigma:g}"]
+    words = [f"model {subject.model_digest[:12]}", subject.precision]
+    if not isinstance(method, Smoothing):
+        kinds = dict.fromkeys(f"{c.method.name}, {c.guarantee.grade.value}" for c in certificates)
+        return [*words, *kinds, *dict.fromkeys(_NORMS[c.norm] for c in certificates)]
+    words.append(f"sigma {method.sigma:g}")
     for name in ("n", "alpha"):
         values = {getattr(c.method, name) for c in certificates}
         words.append(f"{name} {values.pop():,}" if len(values) == 1 else f"several {name}")
@@ -118,8 +133,8 @@ def _draw_histogram(axes: "Axes", certificates: Sequence[Certificate], colour: s
     axes.bar(np.arange(len(shares)) + (number - (curves - 1) / 2) * width, shares, width, color=colour)
 
 
-def _finish_curves(axes: "Axes", quantity: str) -> None:
-    axes.set_xlabel("L2 radius, in units of the input")
+def _finish_curves(axes: "Axes", norms: str, quantity: str) -> None:
+    axes.set_xlabel(f"{norms} radius, in units of the input")
     axes.set_ylabel(quantity)
     axes.set_xlim(left=0)
     axes.set_ylim(0, 1)

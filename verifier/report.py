@@ -7,22 +7,19 @@ not depend on the `eps` that was asked about, so a verdict UNKNOWN with a radius
 Nothing is audited here: run `check.check_all` on certificates from elsewhere first.
 """
 
-import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from verifier import guarantee
-from verifier.certificate import Certificate, Subject, Verdict
+from verifier.certificate import BoundEvidence, Certificate, SamplingEvidence, Subject, Verdict
 from verifier.errors import InvalidProblem
-from verifier.rounding import format_down
+from verifier.methods import Smoothing
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -63,25 +60,35 @@ class Summary:
 
     Args:
         subject: what all of them speak about.
+        method: "smoothing", or the deterministic method; None where the certificates differ.
+        grade: of the certificates; None where they differ.
+        norm: of the radii; None where the certificates differ.
         n, alpha: draws for the bound and failure probability per input; None where the certificates differ.
         inputs: how many certificates there are. All rates are over all of them.
+        boxes: how many of them are about boxes, which have no radius: they count at radius 0.
         certified, abstained, unknown, falsified: verdicts; they sum to `inputs`.
         labelled: whether all inputs have labels; otherwise labels are ignored.
-        correct: inputs with the right prediction and any radius > 0; None without labels.
+        correct: inputs with the right prediction and any radius > 0, or a box; None without labels.
         average_radius: mean over all inputs, 0 for those that count nowhere (ACR).
         median_radius: median over the same numbers.
-        largest_possible_radius: what the most generous of the methods could have proved, had all draws agreed.
-        draws: forward passes spent.
+        largest_possible_radius: what the most generous of the methods could have proved, had all draws agreed; None
+            for deterministic methods.
+        draws: forward passes spent; of deterministic methods, bounds computed.
         draws_per_second: over the time in which any of the requests ran; None where none was measured.
         curve: certified accuracy at rising radii.
-        p_a_histogram: certificates by p_a_lower, in the buckets of P_A_EDGES.
+        p_a_histogram: certificates by p_a_lower, in the buckets of P_A_EDGES; empty for deterministic methods.
+        bounds: how many of those that count were proved by each bound; empty for smoothing.
         warnings: what a reader of these figures should know.
     """
 
     subject: Subject
+    method: str | None
+    grade: str | None
+    norm: str | None
     n: int | None
     alpha: float | None
     inputs: int
+    boxes: int
     certified: int
     abstained: int
     unknown: int
@@ -90,16 +97,22 @@ class Summary:
     correct: int | None
     average_radius: float
     median_radius: float
-    largest_possible_radius: float
+    largest_possible_radius: float | None
     draws: int
     draws_per_second: float | None
     curve: tuple[CurvePoint, ...]
     p_a_histogram: tuple[int, ...]
+    bounds: dict[str, int]
     warnings: tuple[str, ...]
 
     @property
     def clean_accuracy(self) -> float | None:
-        """Accuracy of the smoothed classifier, abstentions counted as wrong; None without labels."""
+        """Accuracy of the smoothed classifier, abstentions counted as wrong; None without labels, and for bounds."""
+        return None if self.largest_possible_radius is None else self.certified_accuracy
+
+    @property
+    def certified_accuracy(self) -> float | None:
+        """Share of inputs with the right prediction and any radius > 0, or a box; None without labels."""
         return None if self.correct is None else self.correct / self.inputs
 
     @property
@@ -108,8 +121,8 @@ class Summary:
         return self.abstained / self.inputs
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values at fixed names; the curve as lists of equal length, one entry a radius."""
-        own = {name: value for name, value in vars(self).items() if name not in ("subject", "curve")}
+        """Plain JSON values at fixed names; the curve and the bounds as lists of equal length."""
+        own = {name: value for name, value in vars(self).items() if name not in ("subject", "curve", "bounds")}
         return {
             "model": self.subject.model_digest,
             "precision": self.subject.precision,
@@ -117,6 +130,7 @@ class Summary:
             "sigma": self.subject.sigma,
             **own,
             "clean_accuracy": self.clean_accuracy,
+            "certified_accuracy": self.certified_accuracy,
             "abstention_rate": self.abstention_rate,
             "radii": [point.radius for point in self.curve],
             "certified_counts": [point.count for point in self.curve],
@@ -125,6 +139,8 @@ class Summary:
             "certified_fractions_upper": [point.upper for point in self.curve],
             "p_a_histogram": list(self.p_a_histogram),
             "p_a_histogram_edges": list(P_A_EDGES),
+            "bounds": list(self.bounds),
+            "bounds_counts": list(self.bounds.values()),
             "warnings": list(self.warnings),
         }
 
@@ -134,12 +150,13 @@ def summarise(certificates: Sequence[Certificate], radii: Sequence[float] | None
 
     Args:
         certificates: at least one.
-        radii: at which to count, each finite and >= 0; None takes multiples of sigma/2 up to the largest possible.
+        radii: at which to count, each finite and >= 0; None takes multiples of sigma/2 up to the largest possible; of
+            deterministic certificates the eps that was asked about, or multiples of a round number.
     Raises:
-        InvalidProblem: none at all, certificates of several subjects, or a radius out of range.
+        InvalidProblem: none at all, certificates of several subjects or kinds, or a radius out of range.
     """
     subject = common_subject(certificates)
-    largest = largest_possible_radius(certificates)
+    sampled = is_sampled(certificates)
     labelled = all(c.label is not None for c in certificates)
     counting = counting_radii(certificates, labelled=labelled)
     verdicts = [c.verdict for c in certificates]
@@ -147,9 +164,13 @@ def summarise(certificates: Sequence[Certificate], radii: Sequence[float] | None
     seconds = _busy_seconds(certificates)
     return Summary(
         subject=subject,
-        n=_common([c.method.n for c in certificates]),
-        alpha=_common([c.method.alpha for c in certificates]),
+        method=_common([c.method.name for c in certificates]),
+        grade=_common([c.guarantee.grade.value for c in certificates]),
+        norm=_common([c.norm.value for c in certificates]),
+        n=_common([c.smoothing.n for c in certificates]) if sampled else None,
+        alpha=_common([c.guarantee.alpha for c in certificates]),
         inputs=len(certificates),
+        boxes=sum(c.is_box for c in certificates),
         certified=verdicts.count(Verdict.CERTIFIED),
         abstained=verdicts.count(Verdict.ABSTAINED),
         unknown=verdicts.count(Verdict.UNKNOWN),
@@ -158,11 +179,12 @@ def summarise(certificates: Sequence[Certificate], radii: Sequence[float] | None
         correct=int((counting >= 0).sum()) if labelled else None,
         average_radius=average_radius(counting),
         median_radius=float(np.median(np.maximum(counting, 0))),
-        largest_possible_radius=largest,
+        largest_possible_radius=largest_possible_radius(certificates) if sampled else None,
         draws=draws,
         draws_per_second=draws / seconds if seconds else None,
-        curve=curve(counting, _grid(certificates, largest) if radii is None else radii),
-        p_a_histogram=p_a_histogram(certificates),
+        curve=curve(counting, _grid(certificates) if radii is None else radii),
+        p_a_histogram=p_a_histogram(certificates) if sampled else (),
+        bounds={} if sampled else _bounds_that_won(certificates, counting),
         warnings=tuple(_warnings(certificates, labelled)),
     )
 
@@ -183,6 +205,19 @@ def common_subject(certificates: Sequence[Certificate]) -> Subject:
         named = "; ".join(str(subject) for subject in subjects)
         raise InvalidProblem(f"certificates of {len(subjects)} subjects have no common accuracy, split them: {named}")
     return subjects[0]
+
+
+def is_sampled(certificates: Sequence[Certificate]) -> bool:
+    """Whether certificates of one subject rest on votes; otherwise they rest on bounds.
+
+    Raises:
+        InvalidProblem: some rest on votes and some on bounds, so that not all can be what they say.
+    """
+    parts = [part for c in certificates for part in (c.method, c.evidence)]
+    sampled = {isinstance(part, Smoothing | SamplingEvidence) for part in parts}
+    if len(sampled) > 1:
+        raise InvalidProblem("votes and bounds cannot speak about one subject: `verifier check` tells which are wrong")
+    return sampled == {True}
 
 
 def counting_radii(certificates: Sequence[Certificate], *, labelled: bool) -> Floats:
@@ -239,29 +274,55 @@ def average_radius(counting: Floats) -> float:
 
 def largest_possible_radius(certificates: Sequence[Certificate]) -> float:
     """The radius that n agreeing draws would have proved, under the most generous of the methods."""
-    methods = {(c.method.radius_sigma, c.method.n, c.method.bound_alpha) for c in certificates}
+    methods = {(c.smoothing.radius_sigma, c.smoothing.n, c.smoothing.bound_alpha) for c in certificates}
     return max(guarantee.largest_radius(sigma, n, alpha) for sigma, n, alpha in methods)
 
 
 def p_a_histogram(certificates: Sequence[Certificate]) -> tuple[int, ...]:
     """How many certificates have their p_a_lower in each bucket of P_A_EDGES."""
-    counts, _ = np.histogram([c.evidence.p_a_lower for c in certificates], bins=P_A_EDGES)
+    counts, _ = np.histogram([c.sampling.p_a_lower for c in certificates], bins=P_A_EDGES)
     return tuple(int(count) for count in counts)
 
 
 def _counts(c: Certificate, labelled: bool) -> bool:
-    claims = c.prediction is not None and c.radius > 0 and c.verdict in (Verdict.CERTIFIED, Verdict.UNKNOWN)
+    proved = c.prediction is not None and (c.radius > 0 or c.is_box)
+    claims = proved and c.verdict in (Verdict.CERTIFIED, Verdict.UNKNOWN)
     return claims and (c.correct is True or not labelled)
 
 
-def _grid(certificates: Sequence[Certificate], largest: float) -> list[float]:
-    """0 and the multiples of sigma/2 up to a radius, as numbers of at most six digits: a table shows them whole."""
-    sigma = max(c.method.sigma for c in certificates)
-    return [float(f"{step * sigma / 2:.6g}") for step in range(math.floor(2 * largest / sigma) + 1)]
+def _grid(certificates: Sequence[Certificate]) -> list[float]:
+    """0 and multiples of a step up to the largest radius, as numbers of at most six digits: a table shows them whole.
+
+    The step is sigma/2, or for bounds a round number. Bounds at one eps are counted at that very number.
+    """
+    if is_sampled(certificates):
+        step, largest = max(c.smoothing.sigma for c in certificates) / 2, largest_possible_radius(certificates)
+    elif (eps := _common([c.eps for c in certificates])) is not None:
+        return [0.0, eps]
+    else:
+        largest = max((c.radius for c in certificates if math.isfinite(c.radius)), default=0.0)
+        step = _round_step(largest)
+    return [float(f"{number * step:.6g}") for number in range(math.floor(largest / step * (1 + 1e-9)) + 1)]
+
+
+def _round_step(largest: float) -> float:
+    """1, 2 or 5 times a power of ten, of which five to a dozen reach the largest; 1 for boxes, which have no radius."""
+    if largest <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(largest))
+    return power * next(share for share in (1.0, 0.5, 0.2, 0.1) if share == 0.1 or largest / (power * share) >= 5)
+
+
+def _bounds_that_won(certificates: Sequence[Certificate], counting: Floats) -> dict[str, int]:
+    """Bound -> how many of the certificates that count it proved, the most frequent first."""
+    won = Counter(c.bounds.bound for c, radius in zip(certificates, counting, strict=True) if radius >= 0)
+    return dict(won.most_common())
 
 
 def _drawn(c: Certificate) -> int:
-    return c.evidence.estimation.n + (0 if c.evidence.selection is None else c.evidence.selection.n)
+    if isinstance(c.evidence, BoundEvidence):
+        return c.evidence.evaluations
+    return c.sampling.estimation.n + (0 if c.sampling.selection is None else c.sampling.selection.n)
 
 
 def _busy_seconds(certificates: Sequence[Certificate]) -> float:
@@ -271,6 +332,10 @@ def _busy_seconds(certificates: Sequence[Certificate]) -> float:
         busy += max(0.0, started + seconds - max(started, until))
         until = max(until, started + seconds)
     return busy
+
+
+def _weights(c: Certificate) -> str:
+    return c.evidence.region.weights_digest if isinstance(c.evidence, BoundEvidence) else ""
 
 
 def _common(values: Sequence[Any]) -> Any:
@@ -285,117 +350,19 @@ def _warnings(certificates: Sequence[Certificate], labelled: bool) -> Iterator[s
         yield f"only {with_label} of {total} inputs have labels: these figures ignore them, and are no accuracy"
     if len({c.method for c in certificates}) > 1:
         yield "the certificates were made with different parameters: their radii are not comparable one to one"
+    if len({(c.norm, _weights(c)) for c in certificates if not c.is_box}) > 1:
+        yield "the radii are in several norms or weights: they are not comparable one to one"
+    boxes = sum(c.is_box for c in certificates)
+    if 0 < boxes < total:
+        yield f"{boxes} of {total} certificates are about boxes, which have no radius: they count at radius 0 only"
     repeated = total - len({c.input_digest for c in certificates})
     if repeated:
         yield f"{repeated} of {total} inputs repeat earlier ones: the intervals take inputs for independent"
-    unfinished = sum(c.evidence.estimation.n < c.method.n for c in certificates)
+    if not is_sampled(certificates):
+        return
+    unfinished = sum(c.sampling.estimation.n < c.smoothing.n for c in certificates)
     if unfinished:
         yield f"{unfinished} of {total} inputs stopped before their last draw: they count at no radius"
-    saturated = sum(c.evidence.estimation.top_count == c.method.n for c in certificates)
+    saturated = sum(c.sampling.estimation.top_count == c.smoothing.n for c in certificates)
     if saturated >= _SATURATED_SHARE * total:
         yield f"{saturated} of {total} inputs have the largest radius that n draws can prove: more would prove more"
-
-
-# -- tables --------------------------------------------------------------------------------------------
-
-_STYLES = {Verdict.CERTIFIED: "green", Verdict.ABSTAINED: "yellow", Verdict.UNKNOWN: "yellow", Verdict.FALSIFIED: "red"}
-_MARKS = {True: Text("right", style="green"), False: Text("wrong", style="red"), None: Text("")}
-_BAR = 10
-"""Characters of the longest bar."""
-
-
-def render(summary: Summary) -> RenderableType:
-    """A summary for a terminal of 80 columns. Radii and shares are rounded down, upper ends of intervals up."""
-    figures = Table.grid(padding=(0, 4))
-    figures.add_row(_curve_table(summary), _histogram_table(summary))
-    warnings = [Text(f"warning: {warning}", style="yellow") for warning in summary.warnings]
-    return Group(Text(str(summary.subject), style="bold"), _totals(summary), Text(), figures, *warnings)
-
-
-def certificates_table(certificates: Sequence[Certificate], limit: int | None = None) -> Table:
-    """One row a certificate, at most `limit`; radii and bounds rounded down."""
-    shown = certificates[:limit]
-    table = _table(">index", ">label", "verdict", ">prediction", ">radius", ">p_A lower", ">votes", "")
-    for c in shown:
-        votes = c.evidence.estimation
-        table.add_row(
-            str(c.index),
-            _or_dash(c.label),
-            Text(c.verdict.value, style=_STYLES[c.verdict]),
-            _or_dash(c.prediction),
-            format_down(c.radius, 4),
-            format_down(c.evidence.p_a_lower, 4),
-            f"{votes.top_count}/{votes.n}",
-            _MARKS[None if c.prediction is None else c.correct],
-        )
-    if len(shown) < len(certificates):
-        table.caption = f"and {len(certificates) - len(shown)} more"
-    return table
-
-
-def _totals(summary: Summary) -> Table:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim")
-    n = "several n" if summary.n is None else f"n {summary.n:,}"
-    alpha = "several alpha" if summary.alpha is None else f"alpha {summary.alpha:g}"
-    table.add_row("method", f"{n}, {alpha}")
-    table.add_row("inputs", f"{summary.inputs:,}: {_verdicts(summary)}")
-    if summary.correct is not None:
-        table.add_row("clean accuracy", f"{_share(summary.correct, summary.inputs)} (smoothed, abstaining is wrong)")
-    table.add_row("abstention rate", _share(summary.abstained, summary.inputs))
-    average, median, largest = (
-        format_down(r, 4) for r in (summary.average_radius, summary.median_radius, summary.largest_possible_radius)
-    )
-    table.add_row("radius", f"{average} on average, {median} in the median, {largest} possible")
-    rate = "" if summary.draws_per_second is None else f", {summary.draws_per_second:,.0f} a second"
-    table.add_row("draws", f"{summary.draws:,}{rate}")
-    return table
-
-
-def _verdicts(summary: Summary) -> str:
-    counts = {verdict.value: getattr(summary, verdict.value) for verdict in Verdict}
-    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-
-
-def _curve_table(summary: Summary) -> Table:
-    table = _table(">radius", ">accuracy" if summary.labelled else ">certified", "95 % interval", ">inputs")
-    digits = max((len(_shortest(point.radius).partition(".")[2]) for point in summary.curve), default=0)
-    for point in summary.curve:
-        upper = format_down(-point.upper, 3).removeprefix("-")  # down in the negative is up
-        table.add_row(
-            np.format_float_positional(point.radius, min_digits=digits).removesuffix("."),
-            _share(point.count, summary.inputs),
-            f"{format_down(point.lower, 3)} - {upper}",
-            str(point.count),
-        )
-    return table
-
-
-def _histogram_table(summary: Summary) -> Table:
-    table = _table("p_A lower", ">inputs", "")
-    most = max(summary.p_a_histogram)
-    for (low, high), count in zip(itertools.pairwise(P_A_EDGES), summary.p_a_histogram, strict=True):
-        table.add_row(f"{low:g} - {high:g}", str(count), Text("\u2588" * round(_BAR * count / most), style="cyan"))
-    return table
-
-
-def _shortest(radius: float) -> str:
-    """The radius itself: a radius at which accuracy is counted is never rounded."""
-    return np.format_float_positional(radius, trim="-")
-
-
-def _table(*columns: str) -> Table:
-    """An empty table; columns whose name starts with > are aligned to the right."""
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    for name in columns:
-        table.add_column(name.removeprefix(">"), justify="right" if name.startswith(">") else "left", no_wrap=True)
-    return table
-
-
-def _share(count: int, total: int) -> str:
-    """count/total with four digits, rounded down."""
-    return f"{10_000 * count // total / 10_000:.4f}"
-
-
-def _or_dash(value: int | None) -> str:
-    return "-" if value is None else str(value)

@@ -165,7 +165,7 @@ class Service:
     async def price(self, model: str, problem: Problem, method: Method) -> tuple[str, Price]:
         """(model digest, price) after every check that `certify` makes; no work is done."""
         handle = await self._load(model)
-        price = self._check(handle, problem, method)
+        price = await self._check(handle, problem, method)
         self._admission.check_size(price.forward_passes)
         return handle.digest, price
 
@@ -228,15 +228,18 @@ class Service:
 
     async def _submit(self, call: _Call, problem: Problem) -> None:
         backend = backend_of(call.method)
-        call.price = price = self._check(call.model, problem, call.method)
+        call.price = price = await self._check(call.model, problem, call.method)
         self._check_deadline(price, call.deadline)
         passes = price.forward_passes
         if call.inputs == 0:
-            self._admission.admit(passes, self._device.rate(call.model.digest, call.method.precision))
+            self._admission.admit(passes, passes / price.seconds if price.seconds else None)
         else:
             await self._admission.wait(passes)
         try:
-            states = await asyncio.to_thread(backend.begin, call.model, problem, call.method, call.seed, self._device)
+            left = None if call.deadline is None else call.deadline - asyncio.get_running_loop().time()
+            states = await asyncio.to_thread(
+                backend.begin, call.model, problem, call.method, call.seed, self._device, left
+            )
             request = self._request(call, backend, deque(states))
             self._engine.submit(request)
         except BaseException:
@@ -254,14 +257,14 @@ class Service:
             with contextlib.suppress(RuntimeError):  # the loop may be closed, and nobody waits any more
                 loop.call_soon_threadsafe(self._book, call, request, delivery)
 
-        request = Request(backend, call.model, backend.precision(call.method), states, deliver, call.shape)
+        request = Request(backend, call.model, call.method, states, deliver, call.shape)
         return request
 
     def _book(self, call: _Call, request: Request, delivery: Delivery) -> None:
         """What was done is owed no more, whether or not the reader keeps up; the reader is told."""
         if request not in call.owed:
             return  # the call has ended meanwhile
-        done = call.owed.pop(request) if delivery.finished else delivery.forward_passes
+        done = call.owed.pop(request) if delivery.finished else min(delivery.forward_passes, call.owed[request])
         if not delivery.finished:
             call.owed[request] -= done
         self._admission.give_back(done)
@@ -269,8 +272,9 @@ class Service:
         progress = Progress(call.model.digest, tuple(delivery.results), call.inputs, call.forward_passes, call.price)
         call.events.put_nowait(_Event(progress, part_finished=delivery.finished, error=delivery.error))
 
-    def _check(self, handle: ModelHandle, problem: Problem, method: Method) -> Price:
-        return backend_of(method).check(handle, problem, method, self._device)
+    async def _check(self, handle: ModelHandle, problem: Problem, method: Method) -> Price:
+        """See `Backend.check`; in a thread, because some checks trace the model."""
+        return await asyncio.to_thread(backend_of(method).check, handle, problem, method, self._device)
 
     def _check_deadline(self, price: Price, deadline: float | None) -> None:
         if price.seconds is None or deadline is None:

@@ -27,7 +27,7 @@ from verifier.server.main import running_server
 from verifier.settings import Settings
 from verifier.v1 import certification_pb2 as pb
 from verifier.v1 import certification_pb2_grpc, models_pb2, models_pb2_grpc
-from verifier.wire import convert
+from verifier.wire import questions
 
 PROMPTLY = 30.0
 """Seconds that nothing here takes unless it hangs."""
@@ -211,12 +211,13 @@ class Stubs:
 def spec(model: str, method: Smoothing, **options: Any) -> pb.CertifySpec:
     """The specification of a request in L2."""
     eps, seed = options.pop("eps", None), options.pop("seed", 7)
-    return convert.to_spec(model, Norm.L2, method, eps, seed, **options)
+    problem = Problem(np.zeros((1, 1), dtype=np.float32), Norm.L2, eps=eps)
+    return questions.to_spec(model, problem, method, seed, **options)
 
 
 def inline(x: NDArray[np.float32], labels: NDArray[np.int64] | None = None) -> pb.InlineInputs:
     """Inputs in a message."""
-    return convert.to_inline(Problem(x, Norm.L2, labels))
+    return questions.to_inline(Problem(x, Norm.L2, labels))
 
 
 def upload(

@@ -422,7 +422,7 @@ def test_the_client_raises_what_the_server_refused(client: verifier.Client, embe
         (np.zeros((2, 1, 8, 8), ">f4"), "float32"),
         (np.zeros((0, 1, 8, 8), np.float32), "empty"),
         (np.float32(1), "batch axis"),
-        (None, "object"),
+        (None, "no inputs"),
         (np.array(["a"]), "float32"),
     ],
     ids=repr,

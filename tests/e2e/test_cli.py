@@ -25,7 +25,7 @@ import verifier
 from verifier.cli.main import main
 from verifier.demo.digits import network
 from verifier.model import ModelFormat
-from verifier.wire.convert import certificates_from_lines
+from verifier.wire.certificates import certificates_from_lines
 
 MODEL = "digits_gauss050"
 ONNX = str(network(MODEL, ModelFormat.ONNX))
@@ -243,7 +243,7 @@ def test_embedded_from_certify_to_redraw(files: Path, tmp_path: Path) -> None:
     assert answer.returncode == 0, answer.stderr
     again = here("check", str(out), "--model", ONNX, "--inputs", x, *data_dir)
     assert again.returncode == 0, (again.stdout, again.stderr)
-    assert "10 drawn again with their seeds: 10 reach the same votes, 0 do not" in again.stdout
+    assert "10 computed again: 10 have the same votes" in again.stdout
     forged = tmp_path / "forged.jsonl"
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     for line in lines:
@@ -300,8 +300,10 @@ def test_methods(server: Any) -> None:
     assert answer.returncode == 0
     for words in ("smoothing", "l2", "statistical", "sigma", "alpha"):
         assert words in answer.stdout
-    (facts,) = json_lines(here("methods", "--json", "--server", server.address).stdout)
-    assert facts["norms"] == ["l2"]
+    facts = {each["name"]: each for each in json_lines(here("methods", "--json", "--server", server.address).stdout)}
+    assert list(facts) == ["smoothing", "ibp", "crown-ibp", "crown", "alpha-crown", "ladder"]
+    assert facts["smoothing"]["norms"] == ["l2"]
+    assert facts["crown"]["norms"] == ["linf", "l2", "l1"]
 
 
 def test_predict(server: Any, files: Path) -> None:

@@ -59,7 +59,7 @@ from verifier.server.servicer import CertificationServicer, ModelServicer
 from verifier.settings import Settings
 from verifier.v1 import certification_pb2 as pb
 from verifier.v1 import certification_pb2_grpc, models_pb2, models_pb2_grpc
-from verifier.wire.convert import certificates_from_lines
+from verifier.wire.certificates import certificates_from_lines
 
 MODEL = "digits_gauss050"
 METHOD = Smoothing(sigma=0.5, n0=50, n=400, alpha=1e-3)
@@ -222,9 +222,9 @@ def test_many_requests_at_once_are_not_mixed(server: Any, digits: Any) -> None:
         assert len(answers) == 1 + number % 3
         assert check_all(answers).holds
         for row, (c, other) in enumerate(zip(answers, again, strict=True)):
-            assert (c.method.sigma, c.method.n0, c.method.n) == (method.sigma, method.n0, method.n)
+            assert (c.smoothing.sigma, c.smoothing.n0, c.smoothing.n) == (method.sigma, method.n0, method.n)
             assert (c.guarantee.alpha, c.subject.sigma) == (method.alpha, method.sigma)
-            assert (c.evidence.seed, c.label) == (1000 + number, digits.y[number + row])
+            assert (c.sampling.seed, c.label) == (1000 + number, digits.y[number + row])
             assert c.input_digest == verifier.problem.digest_of(digits.x[number + row])
             assert c.subject.model_digest == server.models[(MODEL, "digits_std")[number % 2]].digest
             assert (c.evidence, c.radius, c.prediction) == (other.evidence, other.radius, other.prediction)

@@ -29,7 +29,7 @@ from verifier.model import ModelFormat
 from verifier.models.architectures import MLP
 from verifier.v1 import certification_pb2 as pb
 from verifier.v1 import methods_pb2, models_pb2
-from verifier.wire import convert
+from verifier.wire import certificates as wire
 
 MODEL = "digits_gauss050"
 METHOD = Smoothing(sigma=0.5, n0=50, n=400, alpha=1e-3)
@@ -46,7 +46,7 @@ def told(certificates: Sequence[Certificate]) -> list[Any]:
 
 
 def from_messages(messages: Sequence[Any]) -> list[Certificate]:
-    return [convert.from_certificate(c) for message in messages for c in message.certificates]
+    return [wire.from_certificate(c) for message in messages for c in message.certificates]
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +73,8 @@ def test_connect_certifies_as_promised(server: Any, digits: Any) -> None:
             assert c.radius >= 0
             assert c.verdict in (Verdict.CERTIFIED, Verdict.ABSTAINED)
             assert (c.prediction is not None) == (c.verdict is Verdict.CERTIFIED)
-            assert c.evidence.estimation.n == 1_000
-            assert c.evidence.seed_origin == "server"
+            assert c.sampling.estimation.n == 1_000
+            assert c.sampling.seed_origin == "server"
             assert c.subject.model_digest == model.digest
             seen.append(c.index)
         v.models.remove("digits")
@@ -175,7 +175,7 @@ def test_another_seed_or_place_draws_otherwise(
     other_place = by_index(list(client.certify(MODEL, digits.x[11::-1], METHOD, seed=SEED)))[::-1]
     for others in (other_seed, other_place):
         assert [c.input_digest for c in others] == [c.input_digest for c in expected]
-        assert [c.evidence.estimation for c in others] != [c.evidence.estimation for c in expected]
+        assert [c.sampling.estimation for c in others] != [c.sampling.estimation for c in expected]
 
 
 def test_every_certificate_arrives_once(stubs: Stubs, digits: Any) -> None:
@@ -246,8 +246,8 @@ def test_options_of_the_method(client: verifier.Client, digits: Any) -> None:
     runner_up = list(client.certify(MODEL, digits.x[:10], dataclasses.replace(METHOD, runner_up=True), seed=SEED))
     single = dataclasses.replace(METHOD, selection=Selection.SINGLE_STAGE)
     single_stage = list(client.certify(MODEL, digits.x[:10], single, seed=SEED))
-    assert all(c.evidence.p_b_upper is not None and c.method.runner_up for c in runner_up)
-    assert all(c.evidence.selection is None and c.method.bound_alpha == 5e-4 for c in single_stage)
+    assert all(c.sampling.p_b_upper is not None and c.smoothing.runner_up for c in runner_up)
+    assert all(c.sampling.selection is None and c.smoothing.bound_alpha == 5e-4 for c in single_stage)
     assert check_all(runner_up).holds
     assert check_all(single_stage).holds
     assert sum(c.certified for c in runner_up) >= 5
@@ -264,7 +264,7 @@ def test_bfloat16_is_another_subject(client: verifier.Client, digits: Any) -> No
 def test_every_generator_answers(client: verifier.Client, digits: Any) -> None:
     for rng in (rng for rng in Rng if rng is not Rng.CUDA_PHILOX):
         certificates = list(client.certify(MODEL, digits.x[:3], dataclasses.replace(METHOD, rng=rng), seed=SEED))
-        assert {c.evidence.rng for c in certificates} == {rng}
+        assert {c.sampling.rng for c in certificates} == {rng}
         assert check_all(certificates).holds
 
 
@@ -311,12 +311,14 @@ def test_pricing_something_huge_does_no_device_work(embedded: verifier.Client, d
 
 
 def test_methods_are_listed_alike(client: verifier.Client, embedded: verifier.Client, stubs: Stubs) -> None:
-    (smoothing,) = client.methods()
-    assert embedded.methods() == [smoothing]
+    smoothing, *bounds = client.methods()
+    assert embedded.methods() == [smoothing, *bounds]
+    assert [info.name for info in bounds] == ["ibp", "crown-ibp", "crown", "alpha-crown", "ladder"]
+    assert {info.grade for info in bounds} == {verifier.Grade.FLOAT_SOUND}
     assert smoothing.name == "smoothing"
     assert smoothing.norms == (verifier.Norm.L2,)
     assert {"sigma", "n0", "n", "alpha", "selection", "runner_up"} <= set(smoothing.parameters)
-    (message,) = stubs.certification.ListMethods(pb.ListMethodsRequest()).methods
+    message, *_ = stubs.certification.ListMethods(pb.ListMethodsRequest()).methods
     assert list(message.norms) == [methods_pb2.NORM_L2]
 
 
@@ -339,7 +341,7 @@ def test_drawing_again_reaches_the_same_votes(
     assert [a.index for a in answers] == [c.index for c in expected]
     assert all(a.equal and a.comparable for a in answers)
     forged = [
-        dataclasses.replace(c, evidence=dataclasses.replace(c.evidence, seed=c.evidence.seed + 1)) for c in expected
+        dataclasses.replace(c, evidence=dataclasses.replace(c.sampling, seed=c.sampling.seed + 1)) for c in expected
     ]
     assert not all(a.equal for a in redraw(embedded, MODEL, digits.x, forged))
 
@@ -356,8 +358,8 @@ def test_drawing_again_needs_the_same_model_and_inputs(
 
 
 def test_certificates_survive_their_text(expected: Sequence[Certificate]) -> None:
-    lines = [convert.certificate_to_json(certificate) for certificate in expected]
-    assert convert.certificates_from_lines(lines) == list(expected)
+    lines = [wire.certificate_to_json(certificate) for certificate in expected]
+    assert wire.certificates_from_lines(lines) == list(expected)
 
 
 # -- models ---------------------------------------------------------------------------------------------

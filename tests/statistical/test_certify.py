@@ -66,7 +66,7 @@ def case_of(nearest: float, farthest: float, seed: int) -> Case:
 
 
 def answers(device: Device, case: Case, method: Method) -> list[Result]:
-    model = device.prepare(case.handle, BACKEND.precision(method))
+    model = device.prepare(case.handle, method.precision)
     states = BACKEND.begin(case.handle, case.problem, method, SEED, device)
     for start in range(0, len(states), 100):
         part = states[start : start + 100]

@@ -23,13 +23,12 @@ from verifier.report import (
     P_A_EDGES,
     Floats,
     average_radius,
-    certificates_table,
     counts_at,
     curve,
     interval,
-    render,
     summarise,
 )
+from verifier.tables import certificates_table, render
 
 METHOD = Smoothing(sigma=0.5, n0=10, n=1000, alpha=1e-3, rng=Rng.AES128_CTR_BOX_MULLER)
 

@@ -1,13 +1,16 @@
 """The common dress of certification methods: anytime machines that the engine runs in dense batches."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from verifier.backends.device import Device, ReadyModel
+import numpy as np
+
+from verifier.backends.device import Device, Shape
 from verifier.catalogue import MethodInfo, Price
 from verifier.certificate import Certificate, SmoothedPrediction
-from verifier.methods import Method, Precision
+from verifier.errors import InvalidProblem
+from verifier.methods import Method
 from verifier.models.handle import ModelHandle
 from verifier.problem import Problem
 from verifier.seeds import Seed
@@ -28,6 +31,15 @@ class Work:
     rows: int
 
 
+class Ready(Protocol):
+    """A model prepared by a backend on a device."""
+
+    @property
+    def rows_per_step(self) -> int:
+        """Rows of a step, over all inputs together."""
+        ...
+
+
 class Backend(Protocol):
     """One certification method: states in, states out, same order.
 
@@ -43,19 +55,44 @@ class Backend(Protocol):
         """The price of the request; Unsupported or InvalidProblem, naming layer, norm or field, before any work."""
         ...
 
-    def precision(self, method: Method) -> Precision:
-        """Arithmetic in which the model must be made ready."""
+    def prepare(self, model: ModelHandle, method: Method, shape: Shape | None, device: Device, /) -> Any:
+        """The model made `Ready` for `step`; kept by the device.
+
+        Args:
+            shape: batch shape to round with, to redraw a certificate; None takes the tuned one.
+        """
         ...
 
-    def begin(self, model: ModelHandle, problem: Problem, method: Method, seed: Seed, device: Device) -> list[Any]:
-        """One state per input; cheap."""
+    def group(self, method: Method) -> Hashable:
+        """Requests of one model and one group share steps."""
+        ...
+
+    def begin(
+        self,
+        model: ModelHandle,
+        problem: Problem,
+        method: Method,
+        seed: Seed,
+        device: Device,
+        seconds_left: float | None = None,
+        /,
+    ) -> list[Any]:
+        """One state per input; cheap.
+
+        Args:
+            seconds_left: until the caller's deadline; methods that can answer early do so before it.
+        """
         ...
 
     def wanted(self, state: Any) -> int:
         """How many more rows would help this input; 0 once it is decided."""
         ...
 
-    def step(self, model: ReadyModel, work: Sequence[Work]) -> list[Any]:
+    def spent(self, state: Any) -> int:
+        """Forward passes done for this input, about."""
+        ...
+
+    def step(self, model: Any, work: Sequence[Work]) -> list[Any]:
         """One dense device step. Pure given model, states and seeds."""
         ...
 
@@ -71,3 +108,30 @@ class Backend(Protocol):
     def so_far(self, states: Sequence[Any], started: float, seconds: float) -> list[Result]:
         """Each input's best answer proved yet, for work that stops early."""
         ...
+
+
+def check_inputs(model: ModelHandle, problem: Problem) -> None:
+    """Refuse inputs of another shape or range than the model's, and labels that are none of its classes."""
+    shape = problem.x.shape[1:]
+    if shape != model.input_shape:
+        raise InvalidProblem(
+            f"this model takes inputs of shape {list(model.input_shape)}, got {list(shape)} (after the batch axis)",
+            field="inputs.shape",
+        )
+    if model.input_range is not None:
+        low, high = np.float32(model.input_range[0]), np.float32(model.input_range[1])
+        outside = ((problem.x < low) | (problem.x > high)).reshape(len(problem), -1).any(axis=1)
+        if outside.any():
+            first = int(np.flatnonzero(outside)[0])
+            raise InvalidProblem(
+                f"input {problem.first_index + first} has values outside of this model's range [{low}, {high}]; "
+                "send inputs in the units that the model was registered with",
+                field=f"inputs[{problem.first_index + first}]",
+            )
+    if problem.labels is not None and (problem.labels >= model.classes).any():
+        first = int(np.flatnonzero(problem.labels >= model.classes)[0])
+        raise InvalidProblem(
+            f"labels must be in 0..{model.classes - 1} for this model, got {int(problem.labels[first])} "
+            f"at {problem.first_index + first}",
+            field=f"labels[{problem.first_index + first}]",
+        )

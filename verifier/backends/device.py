@@ -5,12 +5,13 @@ import math
 import platform
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Barrier, RLock
+from typing import Any, TypeVar
 
 import numpy as np
 import psutil
@@ -31,6 +32,8 @@ from verifier.smoothing.streams import default_rng
 from verifier.version import __version__
 
 logger = logging.getLogger(__name__)
+
+Made = TypeVar("Made")
 
 STEP_SECONDS = 0.2
 """Aimed time of one device step: how long a cancelled call may still hold the device."""
@@ -159,7 +162,7 @@ class Device:
     """
 
     def __init__(self, name: str = "auto", registry: Registry | None = None, form: Form | None = None) -> None:
-        self.device = _find(name)
+        self.device = find_device(name)
         self.name = device_name(self.device)
         self.form = form or default_form(self.device)
         self.versions = {
@@ -172,7 +175,8 @@ class Device:
         self._registry = registry
         self.lanes = torch.get_num_threads() if self.device.type == "cpu" else 1
         self.pool = _lane_pool(self.lanes, self.device)
-        self._ready: OrderedDict[tuple[str, Precision, Shape | None], ReadyModel] = OrderedDict()
+        self._ready: OrderedDict[Hashable, Any] = OrderedDict()
+        self._lock = RLock()
 
     def rng(self, chosen: Rng | None) -> Rng:
         """The generator to use; InvalidProblem where the chosen one needs another device."""
@@ -197,12 +201,22 @@ class Device:
             Overloaded: the device's memory cannot hold a single row.
         """
         key = (handle.digest, precision, shape)
-        if key not in self._ready:
-            self._ready[key] = self._make_ready(handle, precision, shape)
-            while len(self._ready) > MAX_READY_MODELS:
-                self._ready.popitem(last=False)
-        self._ready.move_to_end(key)
-        return self._ready[key]
+        return self.keep(key, lambda: self._make_ready(handle, precision, shape))
+
+    def keep(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """What was made under this key, as long as it is among the last `MAX_READY_MODELS` used.
+
+        Args:
+            make: makes it; what it raises is handed on, and nothing is kept.
+        """
+        with self._lock:
+            if key not in self._ready:
+                self._ready[key] = make()
+                while len(self._ready) > MAX_READY_MODELS:
+                    self._ready.popitem(last=False)
+            self._ready.move_to_end(key)
+            made: Made = self._ready[key]
+            return made
 
     def close(self) -> None:
         """End the lanes."""
@@ -324,7 +338,8 @@ def _run_single_threaded() -> None:
     torch.get_num_threads()  # the thread's first use of the number would otherwise read it again, from all threads
 
 
-def _find(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """The device of a name: "auto", "cpu", "cuda" or "cuda:N"; Unsupported where this machine has none such."""
     if name == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     try:

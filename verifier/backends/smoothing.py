@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from verifier import guarantee
-from verifier.backends.base import Result, Work
-from verifier.backends.device import Device, ReadyModel
+from verifier.backends.base import Result, Work, check_inputs
+from verifier.backends.device import Device, ReadyModel, Shape
 from verifier.catalogue import MethodInfo, Price
 from verifier.certificate import (
     Certificate,
@@ -78,13 +78,16 @@ class SmoothingState:
     row: int
     input_digest: str
     x: Tensor
-    method: Method
+    method: Smoothing | Prediction
     seed: Seed
     rng: Rng
     model_digest: str
     drawn: int
     votes: NDArray[np.int64]
     execution: Execution | None = None
+
+
+SMOOTHING_METHODS = (Smoothing, Prediction)
 
 
 class SmoothingBackend:
@@ -94,6 +97,8 @@ class SmoothingBackend:
 
     def check(self, model: ModelHandle, problem: Problem, method: Method, device: Device) -> Price:
         """See `Backend.check`."""
+        assert isinstance(method, SMOOTHING_METHODS)
+        _check_region(problem)
         if problem.norm is not Norm.L2:
             raise Unsupported(
                 f"smoothing with Gaussian noise certifies norm l2, got {problem.norm.value}; "
@@ -111,14 +116,25 @@ class SmoothingBackend:
             raise InvalidProblem(_out_of_reach(method, problem.eps, largest), field="spec.eps", reason="INFEASIBLE")
         return Price(passes, largest, seconds, tuple(_warnings(method, largest)))
 
-    def precision(self, method: Method) -> Precision:
-        """See `Backend.precision`."""
+    def prepare(self, model: ModelHandle, method: Method, shape: Shape | None, device: Device) -> ReadyModel:
+        """See `Backend.prepare`."""
+        return device.prepare(model, method.precision, shape)
+
+    def group(self, method: Method) -> Precision:
+        """See `Backend.group`: one arithmetic shares batches, parameters stay with each input."""
         return method.precision
 
     def begin(
-        self, model: ModelHandle, problem: Problem, method: Method, seed: Seed, device: Device
+        self,
+        model: ModelHandle,
+        problem: Problem,
+        method: Method,
+        seed: Seed,
+        device: Device,
+        _seconds_left: float | None = None,
     ) -> list[SmoothingState]:
         """See `Backend.begin`."""
+        assert isinstance(method, SMOOTHING_METHODS)
         x = torch.tensor(problem.x, device=model.device)
         votes = np.zeros((len(phases(method)), model.classes + 1), dtype=np.int64)
         rng = device.rng(method.rng)
@@ -131,6 +147,10 @@ class SmoothingBackend:
     def wanted(self, state: SmoothingState) -> int:
         """See `Backend.wanted`."""
         return state.method.draws - state.drawn
+
+    def spent(self, state: SmoothingState) -> int:
+        """See `Backend.spent`."""
+        return state.drawn
 
     def step(self, model: ReadyModel, work: Sequence[Work]) -> list[SmoothingState]:
         """See `Backend.step`."""
@@ -308,7 +328,7 @@ def describe(counts: NDArray[np.int64], top: int | None) -> Votes:
     )
 
 
-def phases(method: Method) -> list[tuple[Phase, int]]:
+def phases(method: Smoothing | Prediction) -> list[tuple[Phase, int]]:
     """The phases of a method with their draws. Their draws are independent, so their order is free."""
     if isinstance(method, Prediction):
         return [(Phase.PREDICT, method.n)]
@@ -330,30 +350,12 @@ def segments_of(state: SmoothingState, rows: int, slot: int) -> Iterator[Segment
         offset += draws
 
 
-def check_inputs(model: ModelHandle, problem: Problem) -> None:
-    """Refuse inputs of another shape or range than the model's, and labels that are none of its classes."""
-    shape = problem.x.shape[1:]
-    if shape != model.input_shape:
-        raise InvalidProblem(
-            f"this model takes inputs of shape {list(model.input_shape)}, got {list(shape)} (after the batch axis)",
-            field="inputs.shape",
-        )
-    if model.input_range is not None:
-        low, high = np.float32(model.input_range[0]), np.float32(model.input_range[1])
-        outside = ((problem.x < low) | (problem.x > high)).reshape(len(problem), -1).any(axis=1)
-        if outside.any():
-            first = int(np.flatnonzero(outside)[0])
-            raise InvalidProblem(
-                f"input {problem.first_index + first} has values outside of this model's range [{low}, {high}]; "
-                "send inputs in the units that the model was registered with",
-                field=f"inputs[{problem.first_index + first}]",
-            )
-    if problem.labels is not None and (problem.labels >= model.classes).any():
-        first = int(np.flatnonzero(problem.labels >= model.classes)[0])
-        raise InvalidProblem(
-            f"labels must be in 0..{model.classes - 1} for this model, got {int(problem.labels[first])} "
-            f"at {problem.first_index + first}",
-            field=f"labels[{problem.first_index + first}]",
+def _check_region(problem: Problem) -> None:
+    given = [name for name in ("boxes", "domain", "weights") if getattr(problem, name) is not None]
+    if given:
+        raise Unsupported(
+            f"smoothing certifies whole balls, and was asked about {' and '.join(given)}: leave them out, or use a "
+            "deterministic method (verifier methods)"
         )
 
 

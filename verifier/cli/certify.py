@@ -1,6 +1,7 @@
 """`verifier certify` and `verifier predict`."""
 
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -15,37 +16,40 @@ from rich.table import Table
 
 from verifier.catalogue import Price
 from verifier.certificate import Certificate, SmoothedPrediction
+from verifier.cli.methods import (
+    PRECISION,
+    RNG,
+    chosen_method,
+    expected_passes,
+    method_option,
+    parameter_options,
+    region_of,
+    region_options,
+)
 from verifier.cli.options import load_array, open_client, service_options, split_service
 from verifier.cli.progress import reporter
+from verifier.client.asked import Asked, problem_of
 from verifier.errors import InvalidProblem, Overloaded, VerifierError
-from verifier.methods import Precision, Prediction, Rng, Selection, Smoothing
+from verifier.methods import BoundMethod, CertifyingMethod, Prediction
 from verifier.problem import Norm
-from verifier.report import certificates_table, render, summarise
+from verifier.report import summarise
 from verifier.rounding import format_down
-from verifier.wire.convert import certificate_to_json, prediction_to_json
+from verifier.tables import certificates_table, render
+from verifier.wire.certificates import certificate_to_json, prediction_to_json
 
 ROWS_SHOWN = 20
-
-_METHODS = {Smoothing.name: Smoothing}
-_RNG = click.Choice([rng.value for rng in Rng])
-_PRECISION = click.Choice([precision.value for precision in Precision])
 
 
 @click.command()
 @click.option("--model", required=True, help="Name or digest; without --server also the path of an .onnx file.")
-@click.option("--inputs", required=True, type=click.Path(path_type=Path), help=".npy, float32 [B, ...].")
+@click.option("--inputs", type=click.Path(path_type=Path), help=".npy, float32 [B, ...].")
 @click.option("--labels", type=click.Path(path_type=Path), help=".npy, integers [B].")
-@click.option("--norm", default="l2", show_default=True, type=click.Choice([norm.value for norm in Norm]))
-@click.option("--method", default="smoothing", show_default=True, type=click.Choice(list(_METHODS)))
-@click.option("--sigma", type=float, required=True, help="Standard deviation of the noise, in the input's units.")
-@click.option("--n0", type=int, default=100, show_default=True, help="Draws for selecting the class.")
-@click.option("--n", type=int, default=10_000, show_default=True, help="Draws for the bound.")
-@click.option("--alpha", type=float, default=0.001, show_default=True, help="Failure probability per input.")
-@click.option("--selection", default="n0", show_default=True, type=click.Choice([s.value for s in Selection]))
-@click.option("--runner-up", is_flag=True, help="Bound the runner-up too: larger radii where no class is near 1.")
-@click.option("--precision", default="float32", show_default=True, type=_PRECISION)
-@click.option("--rng", type=_RNG, help="Generator of the noise; default: the device's.")
-@click.option("--eps", type=float, help="The radius asked about; default: the largest that can be proved.")
+@method_option
+@click.option("--norm", type=click.Choice([norm.value for norm in Norm]), help="Default: l2 for smoothing, else linf.")
+@click.option("--eps", type=float, help="The radius asked about.")
+@click.option("--radius", is_flag=True, help="Ask for the largest radius that can be proved: the default.")
+@region_options
+@parameter_options
 @click.option("--seed", type=int, help="0..2^63-1; default: a fresh one.")
 @click.option("--timeout", type=float, help="Seconds for the whole call.")
 @click.option("--out", type=click.Path(path_type=Path, allow_dash=True), help="Write certificates, one JSON a line.")
@@ -55,11 +59,8 @@ _PRECISION = click.Choice([precision.value for precision in Precision])
 @service_options
 def certify(
     model: str,
-    inputs: Path,
+    inputs: Path | None,
     labels: Path | None,
-    norm: str,
-    method: str,
-    eps: float | None,
     seed: int | None,
     timeout: float | None,
     out: Path | None,
@@ -68,24 +69,44 @@ def certify(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Certify inputs: a radius for each, with the evidence to check it."""
-    x = load_array(inputs, "inputs")
-    y = load_array(labels, "labels") if labels else None
+    """Certify inputs: a radius for each, with the evidence to check it.
+
+    Smoothing certifies the smoothed classifier, with a probability, by draws of noise. The other methods certify the
+    network itself by bounds of its logits; they take any norm, a domain, weights, or boxes instead of balls.
+    """
+    service, options = split_service(options)
+    method = chosen_method(options)
+    asked = _asked(inputs, labels, options)
+    x = load_array(inputs, "inputs") if inputs else None
     if out:
         _check_writable(out)
-    service, parameters = split_service(options)
-    chosen = _METHODS[method](**parameters)
     with open_client(**service) as client:
         if dry_run:
-            _print_price(client.price(model, x, chosen, norm=norm, eps=eps), as_json)
+            _print_price(client.price(model, x, method, **asked), method, as_json, boxes=x is None)
             return
-        with reporter(len(x), len(x) * chosen.draws, quiet=quiet) as report:
-            answers = client.certify(
-                model, x, chosen, labels=y, norm=norm, eps=eps, seed=seed, timeout=timeout, on_progress=report
-            )
+        count, passes = len(problem_of(x, method, asked)), expected_passes(method)
+        with reporter(count, passes and count * passes, quiet=quiet) as report:
+            answers = client.certify(model, x, method, seed=seed, timeout=timeout, on_progress=report, **asked)
             certificates = _collect(answers, out)
     certificates.sort(key=lambda certificate: certificate.index)
     _print_certificates(certificates, out, as_json, quiet)
+
+
+def _asked(inputs: Path | None, labels: Path | None, options: dict[str, Any]) -> Asked:
+    """What is asked about the inputs, files read."""
+    regions = region_of(options)
+    asked = regions.asked()
+    boxes = regions.lower is not None or regions.upper is not None
+    if boxes == (inputs is not None):
+        raise InvalidProblem("give either --inputs, or --lower and --upper for boxes", field="inputs")
+    if options["radius"] and boxes:
+        raise InvalidProblem("a box has no radius: leave --radius out, or give --inputs", field="eps")
+    if options["radius"] and options["eps"] is not None:
+        raise InvalidProblem("--eps asks about one radius, --radius for the largest: give one of them", field="eps")
+    asked["norm"], asked["eps"] = options["norm"], options["eps"]
+    if labels is not None:
+        asked["labels"] = load_array(labels, "labels")
+    return asked
 
 
 def _collect(answers: Iterator[Certificate], out: Path | None) -> list[Certificate]:
@@ -120,17 +141,27 @@ def _print_certificates(certificates: list[Certificate], out: Path | None, as_js
             console.print(f"certificates in {out}; check them with: verifier check {out}", highlight=False)
 
 
-def _print_price(price: Price, as_json: bool) -> None:
+def _print_price(price: Price, method: CertifyingMethod, as_json: bool, *, boxes: bool) -> None:
     if as_json:
-        click.echo(json.dumps(asdict(price)))
+        facts = asdict(price)
+        if math.isinf(price.largest_radius):  # JSON has no infinity
+            facts["largest_radius"] = None
+        click.echo(json.dumps(facts))
         return
-    time = "" if price.seconds is None else f", about {price.seconds:.3g} s at the rate measured last"
-    click.echo(
-        f"{price.forward_passes:,} forward passes{time}; "
-        f"the largest radius that can be proved is {format_down(price.largest_radius, 4)}"
-    )
+    work = f"{price.forward_passes:,} forward passes"
+    if isinstance(method, BoundMethod):
+        work = f"work of about {work}"
+    if price.seconds is not None:
+        work += f", about {price.seconds:.3g} s at the rate measured last"
+    click.echo(work if boxes else f"{work}; {_told_largest(price.largest_radius)}")
     for warning in price.warnings:
         click.echo(f"note: {warning}", err=True)
+
+
+def _told_largest(radius: float) -> str:
+    if math.isinf(radius):
+        return "no limit to the radius"
+    return f"the largest radius that can be proved is {format_down(radius, 4)}"
 
 
 def _with_count(error: VerifierError, decided: int, out: Path | None) -> VerifierError:
@@ -163,8 +194,8 @@ def _open(out: Path) -> AbstractContextManager[TextIO]:
 @click.option("--sigma", type=float, required=True, help="Standard deviation of the noise, in the input's units.")
 @click.option("--n", type=int, default=1_000, show_default=True, help="Draws.")
 @click.option("--alpha", type=float, default=0.001, show_default=True, help="Failure probability per input.")
-@click.option("--precision", default="float32", show_default=True, type=_PRECISION)
-@click.option("--rng", type=_RNG, help="Generator of the noise; default: the device's.")
+@click.option("--precision", default="float32", show_default=True, type=PRECISION)
+@click.option("--rng", type=RNG, help="Generator of the noise; default: the device's.")
 @click.option("--seed", type=int, help="0..2^63-1; default: a fresh one.")
 @click.option("--timeout", type=float, help="Seconds for the whole call.")
 @click.option("--json", "as_json", is_flag=True, help="Print predictions, one JSON a line.")

@@ -10,12 +10,13 @@ import click
 
 from verifier.certificate import Certificate
 from verifier.check import check_all
+from verifier.cli.methods import region_of, region_options
 from verifier.cli.options import load_array
 from verifier.client.client import local
 from verifier.client.redraw import Redrawn, redraw
 from verifier.errors import InvalidProblem
 from verifier.plot import plot as draw
-from verifier.wire.convert import certificates_from_lines
+from verifier.wire.certificates import certificates_from_lines
 
 EXIT_DOES_NOT_HOLD = 1
 EXIT_INCONCLUSIVE = 3
@@ -23,8 +24,9 @@ EXIT_INCONCLUSIVE = 3
 
 @click.command()
 @click.argument("certificates", type=click.Path(path_type=Path, allow_dash=True))
-@click.option("--model", help="Draw again with this model (name, digest or .onnx file) and compare the votes.")
+@click.option("--model", help="Compute again with this model (name, digest or .onnx file) and compare.")
 @click.option("--inputs", type=click.Path(path_type=Path), help="The inputs that were certified, .npy.")
+@region_options
 @click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Where the model is registered.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -37,19 +39,28 @@ def check(
     device: str,
     as_json: bool,
     quiet: bool,
+    **options: Any,
 ) -> None:
-    """Check certificates offline: does every claim follow from its own counts?
+    """Check certificates offline: does every claim follow from its own votes or margins?
 
-    Exit code 0: all hold; 1: some do not; 3: votes differ, but were drawn on another device or version.
+    With --model, votes are drawn again with their seeds, and margins bounded again at the stated radii; --bounds (where
+    it was given feature by feature), --weights, --lower and --upper say the regions again.
+
+    Exit code 0: all hold; 1: some do not; 3: some differ, but were computed on another device or version.
     """
-    if (model is None) != (inputs is None):
-        raise InvalidProblem("drawing again needs both --model and --inputs", field="model")
+    said = inputs is not None or any(value is not None for value in options.values())
+    regions = region_of(options)
+    if (model is None and said) or (model is not None and inputs is None and regions.lower is None):
+        raise InvalidProblem(
+            "computing again needs --model, and --inputs, or --lower and --upper for boxes", field="model"
+        )
     read = _read(certificates)
     report = check_all(read)
     redrawn: list[Redrawn] = []
-    if model is not None and inputs is not None and report.holds:
+    if model is not None and report.holds:
+        x = load_array(inputs, "inputs") if inputs else None
         with local(data_dir=data_dir, device=device) as client:
-            redrawn = redraw(client, model, load_array(inputs, "inputs"), read)
+            redrawn = redraw(client, model, x, read, regions)
     if as_json:
         click.echo(json.dumps(_facts(report, redrawn)))
     elif not quiet:
@@ -78,10 +89,13 @@ def _print(report: Any, redrawn: list[Redrawn], *, drawn_again: bool) -> None:
     if redrawn:
         same = sum(answer.equal for answer in redrawn)
         click.echo(
-            f"{len(redrawn)} drawn again with their seeds: {same} reach the same votes, {len(redrawn) - same} do not"
+            f"{len(redrawn)} computed again: {same} have the same votes, or bounds that hold again, "
+            f"{len(redrawn) - same} have not"
         )
+    elif drawn_again and report.failures:
+        click.echo("nothing was computed again, because the arithmetic does not hold")
     elif drawn_again:
-        click.echo("nothing was drawn again, because the arithmetic does not hold")
+        click.echo("nothing was computed again: no certificate certifies anything")
 
 
 def _facts(report: Any, redrawn: list[Redrawn]) -> dict[str, Any]:

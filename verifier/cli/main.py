@@ -10,6 +10,7 @@ from verifier.cli.certify import certify, predict
 from verifier.cli.check import check, plot
 from verifier.cli.models import methods, models
 from verifier.cli.serve import serve
+from verifier.cli.vnnlib import vnnlib
 from verifier.errors import AlreadyExists, InvalidProblem, NotFound, Unsupported, VerifierError
 from verifier.version import __version__
 
@@ -50,5 +51,5 @@ def main(verbose: bool) -> None:
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
 
-for command in (serve, models, methods, certify, predict, check, plot):
+for command in (serve, models, methods, certify, predict, check, plot, vnnlib):
     main.add_command(command)

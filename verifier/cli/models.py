@@ -1,6 +1,7 @@
 """`verifier models` and `verifier methods`."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -113,21 +114,31 @@ def methods(as_json: bool, **service: Any) -> None:
     """Tell what can be certified: methods, norms, guarantees, parameters."""
     with open_client(**service) as client:
         infos = client.methods()
-    for info in infos:
-        if as_json:
+    if as_json:
+        for info in infos:
             click.echo(json.dumps(_method_facts(info)))
-        else:
-            _print_method(info)
+        return
+    families: dict[Any, list[MethodInfo]] = {}
+    for info in infos:
+        families.setdefault((info.norms, info.grade, info.guarantee), []).append(info)
+    for number, family in enumerate(families.values()):
+        if number:
+            click.echo()
+        _print_family(family)
 
 
-def _print_method(info: MethodInfo) -> None:
+def _print_family(family: Sequence[MethodInfo]) -> None:
+    """Methods of the same norms and guarantee; a parameter that not all of them have says whose it is."""
     console = Console(markup=False, highlight=False)
-    console.print(f"{info.name}: {info.summary}", style="bold")
-    console.print(f"norms: {', '.join(info.norms)}")
-    console.print(f"guarantee, {info.grade.value}: {info.guarantee}")
+    for info in family:
+        console.print(f"{info.name}: {info.summary}", style="bold")
+    first = family[0]
+    console.print(f"norms: {', '.join(first.norms)}")
+    console.print(f"guarantee, {first.grade.value}: {first.guarantee}")
     table = Table("parameter", "meaning", box=None, pad_edge=False)
-    for name, meaning in info.parameters.items():
-        table.add_row(name, meaning)
+    for name, meaning in {name: meaning for info in family for name, meaning in info.parameters.items()}.items():
+        owners = [info.name for info in family if name in info.parameters]
+        table.add_row(name, meaning if len(owners) == len(family) else f"{meaning} ({', '.join(owners)})")
     console.print(table)
 
 

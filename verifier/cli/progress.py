@@ -33,17 +33,17 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def reporter(inputs: int, passes: int, *, quiet: bool) -> Iterator[Reporter]:
+def reporter(inputs: int, passes: int | None, *, quiet: bool) -> Iterator[Reporter]:
     """Reports a certification of so many inputs and forward passes.
 
-    The bar follows forward passes, because inputs finish in bursts; the count beside it tells inputs.
+    The bar follows forward passes where they are known before, because inputs finish in bursts; otherwise inputs.
     """
     if quiet:
         yield lambda _progress: None
     elif sys.stderr.isatty():
         with _bar() as bar:
             warn = _Warnings()
-            task = bar.add_task("certifying", total=passes, inputs=f"0/{inputs}", passes=0)
+            task = bar.add_task("certifying", total=passes or inputs, inputs=f"0/{inputs}", passes=0)
             decided = 0
 
             def update(progress: Progress) -> None:
@@ -51,7 +51,7 @@ def reporter(inputs: int, passes: int, *, quiet: bool) -> Iterator[Reporter]:
                 warn(progress)
                 decided += len(progress.results)
                 done = progress.forward_passes
-                bar.update(task, completed=done, inputs=f"{decided}/{inputs}", passes=done)
+                bar.update(task, completed=done if passes else decided, inputs=f"{decided}/{inputs}", passes=done)
 
             yield update
     else:
@@ -86,7 +86,7 @@ class _Warnings:
 class _Lines:
     """A line now and then, and one at the end."""
 
-    def __init__(self, inputs: int, passes: int) -> None:
+    def __init__(self, inputs: int, passes: int | None) -> None:
         self._inputs, self._passes = inputs, passes
         self._decided = 0
         self._warn = _Warnings()
@@ -99,10 +99,9 @@ class _Lines:
         if now - self._last < SECONDS_BETWEEN_LINES and self._decided < self._inputs:
             return
         self._last = now
-        rate = progress.forward_passes / max(now - self._started, 1e-9)
-        left = (self._passes - progress.forward_passes) / rate if rate else 0.0
-        print(  # noqa: T201
-            f"{self._decided}/{self._inputs} inputs, {rate:,.0f} forward passes/s, {left:.0f} s left",
-            file=sys.stderr,
-            flush=True,
-        )
+        line = f"{self._decided}/{self._inputs} inputs"
+        if self._passes is not None:
+            rate = progress.forward_passes / max(now - self._started, 1e-9)
+            left = (self._passes - progress.forward_passes) / rate if rate else 0.0
+            line += f", {rate:,.0f} forward passes/s, {left:.0f} s left"
+        print(line, file=sys.stderr, flush=True)  # noqa: T201

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from verifier.catalogue import MethodInfo, Price, Progress
 from verifier.certificate import SmoothedPrediction
-from verifier.methods import Prediction, Smoothing
+from verifier.methods import CertifyingMethod, Prediction
 from verifier.model import ModelInfo, ModelSource
 from verifier.problem import Problem
 
@@ -34,12 +34,12 @@ class ServiceFace(Protocol):
         """What it can certify."""
         ...
 
-    async def price(self, model: str, problem: Problem, method: Smoothing) -> Price:
+    async def price(self, model: str, problem: Problem, method: CertifyingMethod) -> Price:
         """Check a request and price it."""
         ...
 
     def certify(
-        self, model: str, problem: Problem, method: Smoothing, seed: int | None, timeout: float | None
+        self, model: str, problem: Problem, method: CertifyingMethod, seed: int | None, timeout: float | None
     ) -> AsyncGenerator[Progress]:
         """Certificates as they are decided."""
         ...

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from verifier.catalogue import MethodInfo, Price, Progress
 from verifier.certificate import Certificate, SmoothedPrediction
 from verifier.errors import DeadlineExceeded, InvalidProblem, Unsupported
-from verifier.methods import Method, Prediction, Smoothing
+from verifier.methods import CertifyingMethod, Method, Prediction, Smoothing
 from verifier.model import ModelInfo, ModelSource
 from verifier.problem import Problem
 from verifier.seeds import Seed, seed_or_fresh
@@ -80,13 +80,13 @@ class EmbeddedService:
         """See `ServiceFace`."""
         return (await self._service()).methods()
 
-    async def price(self, model: str, problem: Problem, method: Smoothing) -> Price:
+    async def price(self, model: str, problem: Problem, method: CertifyingMethod) -> Price:
         """See `ServiceFace`."""
         _, price = await (await self._service()).price(model, problem, method)
         return price
 
     async def certify(
-        self, model: str, problem: Problem, method: Smoothing, seed: int | None, timeout: float | None
+        self, model: str, problem: Problem, method: CertifyingMethod, seed: int | None, timeout: float | None
     ) -> AsyncGenerator[Progress]:
         """See `ServiceFace`."""
         async with aclosing(self._run(model, problem, method, seed, timeout)) as groups:

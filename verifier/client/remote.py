@@ -13,12 +13,12 @@ from verifier.catalogue import MethodInfo, Price, Progress
 from verifier.certificate import SmoothedPrediction
 from verifier.client.connection import errors_of_the_house, messages
 from verifier.errors import InvalidProblem
-from verifier.methods import Prediction, Smoothing
+from verifier.methods import CertifyingMethod, Prediction
 from verifier.model import ModelInfo, ModelSource
 from verifier.problem import Problem
 from verifier.v1 import certification_pb2 as pb
 from verifier.v1 import certification_pb2_grpc, models_pb2, models_pb2_grpc
-from verifier.wire import convert
+from verifier.wire import catalogue, certificates, questions
 from verifier.wire.limits import CHUNK_BYTES, INLINE_BYTES
 from verifier.wire.models import from_model, to_source
 from verifier.wire.names import model_name, parse_model_name, project_name
@@ -74,24 +74,24 @@ class RemoteService:
         """See `ServiceFace`."""
         with errors_of_the_house():
             answer = await self._certification.ListMethods(pb.ListMethodsRequest())
-        return [convert.from_method_info(message) for message in answer.methods]
+        return [catalogue.from_method_info(message) for message in answer.methods]
 
-    async def price(self, model: str, problem: Problem, method: Smoothing) -> Price:
+    async def price(self, model: str, problem: Problem, method: CertifyingMethod) -> Price:
         """See `ServiceFace`; a request too large for one message is priced by its first inputs."""
         part = next(_parts(problem))
-        spec = convert.to_spec(model, problem.norm, method, problem.eps, None, validate_only=True)
+        spec = questions.to_spec(model, problem, method, None, validate_only=True)
         with errors_of_the_house():
-            answer = await self._certification.Certify(pb.CertifyRequest(spec=spec, inline=convert.to_inline(part)))
-        return _scaled(convert.from_price(answer.price), len(problem) / len(part))
+            answer = await self._certification.Certify(pb.CertifyRequest(spec=spec, inline=questions.to_inline(part)))
+        return _scaled(catalogue.from_price(answer.price), len(problem) / len(part))
 
     async def certify(
-        self, model: str, problem: Problem, method: Smoothing, seed: int | None, timeout: float | None
+        self, model: str, problem: Problem, method: CertifyingMethod, seed: int | None, timeout: float | None
     ) -> AsyncGenerator[Progress]:
         """See `ServiceFace`; inputs that exceed a message travel as a stream."""
-        spec = convert.to_spec(model, problem.norm, method, problem.eps, seed)
+        spec = questions.to_spec(model, problem, method, seed)
         received = _Received()
-        if problem.x.nbytes <= INLINE_BYTES:
-            request = pb.StreamCertifyRequest(spec=spec, inline=convert.to_inline(problem))
+        if problem.nbytes + spec.ByteSize() <= INLINE_BYTES:
+            request = pb.StreamCertifyRequest(spec=spec, inline=questions.to_inline(problem))
             call = self._certification.StreamCertify(request, timeout=timeout)
         else:
             call = self._certification.CertifyInputs(_inputs(spec, problem, received), timeout=timeout)
@@ -105,15 +105,15 @@ class RemoteService:
         self, model: str, problem: Problem, method: Prediction, seed: int | None, timeout: float | None
     ) -> list[SmoothedPrediction]:
         """See `ServiceFace`."""
-        if problem.x.nbytes > INLINE_BYTES:
+        if problem.nbytes > INLINE_BYTES:
             raise InvalidProblem(
-                f"predict takes at most {INLINE_BYTES:,} bytes of inputs at once, got {problem.x.nbytes:,}: send fewer",
+                f"predict takes at most {INLINE_BYTES:,} bytes of inputs at once, got {problem.nbytes:,}: send fewer",
                 field="inputs",
             )
-        request = convert.to_predict_request(model, problem, method, seed)
+        request = questions.to_predict_request(model, problem, method, seed)
         with errors_of_the_house():
             answer = await self._certification.Predict(request, timeout=timeout)
-        return [convert.from_prediction(message) for message in answer.predictions]
+        return [certificates.from_prediction(message) for message in answer.predictions]
 
     async def close(self) -> None:
         """See `ServiceFace`."""
@@ -135,11 +135,9 @@ async def _upload(
 
 def _parts(problem: Problem) -> Iterator[Problem]:
     """The problem in parts that each fit a message."""
-    rows = max(1, INLINE_BYTES // 2 // problem.x[0].nbytes)
+    rows = max(1, INLINE_BYTES // 2 // (problem.nbytes // len(problem)))
     for start in range(0, len(problem), rows):
-        part = slice(start, start + rows)
-        labels = None if problem.labels is None else problem.labels[part]
-        yield Problem(problem.x[part], problem.norm, labels, problem.eps, problem.first_index + start)
+        yield problem.rows(slice(start, start + rows))
 
 
 class _Received:
@@ -171,17 +169,17 @@ async def _inputs(
     yield pb.CertifyInputsRequest(spec=spec)
     for part in _parts(problem):
         await received.reach(part.first_index - problem.first_index)
-        yield pb.CertifyInputsRequest(inline=convert.to_inline(part))
+        yield pb.CertifyInputsRequest(inline=questions.to_inline(part))
 
 
 def _progress(message: pb.StreamCertifyResponse | pb.CertifyInputsResponse, inputs: int) -> Progress:
     has_price = isinstance(message, pb.StreamCertifyResponse) and message.HasField("price")
     return Progress(
         digest=parse_model_name(message.model),
-        results=tuple(convert.from_certificate(certificate) for certificate in message.certificates),
+        results=tuple(certificates.from_certificate(certificate) for certificate in message.certificates),
         inputs=inputs,
         forward_passes=message.forward_passes_done,
-        price=convert.from_price(message.price) if has_price else None,
+        price=catalogue.from_price(message.price) if has_price else None,
     )
 
 

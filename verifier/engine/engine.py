@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,12 +16,12 @@ from verifier.backends.device import Shape
 from verifier.engine.executor import Executor
 from verifier.engine.plan import plan
 from verifier.errors import InternalError, VerifierError, WorkerLost
-from verifier.methods import Precision
+from verifier.methods import Method
 from verifier.models.handle import ModelHandle
 
 logger = logging.getLogger(__name__)
 
-Group = tuple[str, Precision, Shape | None]
+Group = tuple[str, Backend, Hashable, Shape | None]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Delivery:
 
     Args:
         results: of the inputs decided in this step.
-        forward_passes: drawn for the request in this step.
+        forward_passes: done for the request in this step.
         finished: whether nothing is left of the request.
         error: what ended the request, or None.
     """
@@ -46,7 +46,7 @@ class Request:
     """Inputs of one caller, on their way through the engine.
 
     Args:
-        backend, model, precision: how and with what they are treated.
+        backend, model, method: how and with what they are treated.
         states: one per undecided input, in order.
         deliver: called on the engine's thread after each step that touched the request; must not block.
         shape: batch shape to round with, to redraw a certificate; None takes the tuned one.
@@ -54,7 +54,7 @@ class Request:
 
     backend: Backend
     model: ModelHandle
-    precision: Precision
+    method: Method
     states: deque[Any]
     deliver: Callable[[Delivery], None]
     shape: Shape | None = None
@@ -63,14 +63,14 @@ class Request:
 
     @property
     def group(self) -> Group:
-        """Requests of one group share device batches; their parameters stay with each input."""
-        return self.model.digest, self.precision, self.shape
+        """Requests of one group share device steps."""
+        return self.model.digest, self.backend, self.backend.group(self.method), self.shape
 
 
 class Engine:
     """Runs requests on an executor, a bounded step at a time.
 
-    Requests of one model and arithmetic share steps; groups take turns. A cancelled request leaves the
+    Requests of one group (`Backend.group`) share steps; groups take turns. A cancelled request leaves the
     queue at once and the device within one step. An error of a step ends the requests that were in it, and
     no others.
     """
@@ -146,30 +146,26 @@ class Engine:
             return list(groups.values())[next(self._turn) % len(groups)]
 
     def _step(self, requests: Sequence[Request]) -> None:
-        model = self._executor.prepare(requests[0].model, requests[0].precision, requests[0].shape)
+        first = requests[0]
+        model = self._executor.prepare(first.backend, first.model, first.method, first.shape)
         budget = model.rows_per_step
         given = plan([_wanted(request, budget) for request in requests], budget)
-        for backend in dict.fromkeys(request.backend for request in requests):
-            chosen = [
-                (request, [rows for rows in shares if rows])
-                for request, shares in zip(requests, given, strict=True)
-                if request.backend is backend
-            ]
-            work = [
-                Work(state, rows)
-                for request, shares in chosen
-                for state, rows in zip(itertools.islice(request.states, len(shares)), shares, strict=True)
-            ]
-            if not work:
-                continue
-            served = [(request, shares) for request, shares in chosen if shares]
-            with self._failing([request for request, _ in served]):
-                states = iter(self._executor.step(backend, model, work))
-                for request, shares in served:
-                    self._advance(request, list(itertools.islice(states, len(shares))), sum(shares))
+        served = [(request, [rows for rows in shares if rows]) for request, shares in zip(requests, given, strict=True)]
+        served = [(request, shares) for request, shares in served if shares]
+        work = [
+            Work(state, rows)
+            for request, shares in served
+            for state, rows in zip(itertools.islice(request.states, len(shares)), shares, strict=True)
+        ]
+        with self._failing([request for request, _ in served]):
+            states = iter(self._executor.step(first.backend, model, work))
+            for request, shares in served:
+                self._advance(request, list(itertools.islice(states, len(shares))))
 
-    def _advance(self, request: Request, states: Sequence[Any], rows: int) -> None:
+    def _advance(self, request: Request, states: Sequence[Any]) -> None:
         """Put back the states of a step, take out the decided ones, and tell the caller."""
+        before = itertools.islice(request.states, len(states))
+        spent = sum(map(request.backend.spent, states)) - sum(map(request.backend.spent, before))
         seconds = time.perf_counter() - request.clock
         answers = request.backend.conclude(states, request.started, seconds)
         undecided = [state for state, answer in zip(states, answers, strict=True) if answer is None]
@@ -177,7 +173,7 @@ class Engine:
         for _ in states:
             request.states.popleft()
         request.states.extendleft(reversed(undecided))
-        self._deliver(request, Delivery(results, rows, finished=not request.states))
+        self._deliver(request, Delivery(results, spent, finished=not request.states))
 
     def _deliver(self, request: Request, delivery: Delivery) -> None:
         with self._changed:

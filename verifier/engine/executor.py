@@ -3,20 +3,20 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from verifier.backends.base import Backend, Work
-from verifier.backends.device import Device, ReadyModel, Shape
-from verifier.methods import Precision
+from verifier.backends.base import Backend, Ready, Work
+from verifier.backends.device import Device, Shape
+from verifier.methods import Method
 from verifier.models.handle import ModelHandle
 
 
 class Executor(Protocol):
     """Makes models ready and runs steps, one at a time."""
 
-    def prepare(self, model: ModelHandle, precision: Precision, shape: Shape | None) -> ReadyModel:
-        """The model made ready; see `Device.prepare`."""
+    def prepare(self, backend: Backend, model: ModelHandle, method: Method, shape: Shape | None) -> Ready:
+        """The model made ready; see `Backend.prepare`."""
         ...
 
-    def step(self, backend: Backend, model: ReadyModel, work: Sequence[Work]) -> list[Any]:
+    def step(self, backend: Backend, model: Ready, work: Sequence[Work]) -> list[Any]:
         """The states after the step, in the order of the work."""
         ...
 
@@ -31,11 +31,12 @@ class LocalExecutor:
     def __init__(self, device: Device) -> None:
         self._device = device
 
-    def prepare(self, model: ModelHandle, precision: Precision, shape: Shape | None) -> ReadyModel:
+    def prepare(self, backend: Backend, model: ModelHandle, method: Method, shape: Shape | None) -> Ready:
         """See `Executor.prepare`."""
-        return self._device.prepare(model, precision, shape)
+        ready: Ready = backend.prepare(model, method, shape, self._device)
+        return ready
 
-    def step(self, backend: Backend, model: ReadyModel, work: Sequence[Work]) -> list[Any]:
+    def step(self, backend: Backend, model: Ready, work: Sequence[Work]) -> list[Any]:
         """See `Executor.step`."""
         return backend.step(model, work)
 

@@ -17,7 +17,7 @@ from verifier.problem import Problem
 from verifier.service import Service
 from verifier.v1 import certification_pb2 as pb
 from verifier.v1 import certification_pb2_grpc, models_pb2, models_pb2_grpc
-from verifier.wire import convert
+from verifier.wire import catalogue, certificates, questions
 from verifier.wire.limits import CHUNK_BYTES
 from verifier.wire.models import from_source, to_model
 from verifier.wire.names import model_name, parse_model_name, parse_project_name
@@ -33,27 +33,27 @@ class CertificationServicer(certification_pb2_grpc.CertificationServiceServicer)
 
     async def Certify(self, request: pb.CertifyRequest, context: Any) -> pb.CertifyResponse:
         """See the proto."""
-        question = convert.from_spec(request.spec)
-        problem = await asyncio.to_thread(question.problem, convert.inline_inputs(request))
+        question = await asyncio.to_thread(questions.from_spec, request.spec)
+        problem = await asyncio.to_thread(question.problem, questions.inline_inputs(request))
         if question.validate_only:
             digest, price = await self._service.price(question.model, problem, question.method)
-            return pb.CertifyResponse(model=model_name(digest), price=convert.to_price(price))
+            return pb.CertifyResponse(model=model_name(digest), price=catalogue.to_price(price))
         groups = await _gathered(self._run(question.model, question, _once(problem), context))
-        certificates = sorted(_certificates(groups), key=lambda certificate: certificate.index)
+        decided = sorted(_certificates(groups), key=lambda certificate: certificate.index)
         return pb.CertifyResponse(
             model=model_name(groups[0].digest),
-            certificates=await asyncio.to_thread(_encoded, certificates),
-            price=convert.to_price(groups[0].price) if groups[0].price else None,
+            certificates=await asyncio.to_thread(_encoded, decided),
+            price=catalogue.to_price(groups[0].price) if groups[0].price else None,
         )
 
     async def StreamCertify(
         self, request: pb.StreamCertifyRequest, context: Any
     ) -> AsyncIterator[pb.StreamCertifyResponse]:
         """See the proto."""
-        question = convert.from_spec(request.spec)
-        problem = await asyncio.to_thread(question.problem, convert.inline_inputs(request))
+        question = await asyncio.to_thread(questions.from_spec, request.spec)
+        problem = await asyncio.to_thread(question.problem, questions.inline_inputs(request))
         digest, price = await self._service.price(question.model, problem, question.method)
-        yield pb.StreamCertifyResponse(model=model_name(digest), price=convert.to_price(price))
+        yield pb.StreamCertifyResponse(model=model_name(digest), price=catalogue.to_price(price))
         if question.validate_only:
             return
         async with aclosing(self._run(digest, question, _once(problem), context)) as groups:
@@ -70,7 +70,7 @@ class CertificationServicer(certification_pb2_grpc.CertificationServiceServicer)
         first = await anext(aiter(request_iterator), None)
         if first is None or not first.HasField("spec"):
             raise InvalidProblem("the first message must carry the specification", field="spec")
-        question = convert.from_spec(first.spec)
+        question = await asyncio.to_thread(questions.from_spec, first.spec)
         if question.validate_only:
             raise InvalidProblem(
                 "a stream of inputs cannot be priced before it came; ask Certify with validate_only",
@@ -89,21 +89,21 @@ class CertificationServicer(certification_pb2_grpc.CertificationServiceServicer)
 
     async def Predict(self, request: pb.PredictRequest, context: Any) -> pb.PredictResponse:
         """See the proto."""
-        model, problem, method, seed = await asyncio.to_thread(convert.from_predict_request, request)
+        model, problem, method, seed = await asyncio.to_thread(questions.from_predict_request, request)
         left = context.time_remaining()
         groups = await _gathered(self._service.certify(model, _once(problem), method, seed, left))
         answers = [answer for group in groups for answer in group.results if isinstance(answer, SmoothedPrediction)]
         answers.sort(key=lambda answer: answer.index)
         return pb.PredictResponse(
-            model=model_name(groups[0].digest), predictions=[convert.to_prediction(answer) for answer in answers]
+            model=model_name(groups[0].digest), predictions=[certificates.to_prediction(answer) for answer in answers]
         )
 
     async def ListMethods(self, _request: pb.ListMethodsRequest, _context: Any) -> pb.ListMethodsResponse:
         """See the proto."""
-        return pb.ListMethodsResponse(methods=[convert.to_method_info(info) for info in self._service.methods()])
+        return pb.ListMethodsResponse(methods=[catalogue.to_method_info(info) for info in self._service.methods()])
 
     def _run(
-        self, model: str, question: convert.Question, problems: AsyncIterator[Problem], context: Any
+        self, model: str, question: questions.Question, problems: AsyncIterator[Problem], context: Any
     ) -> AsyncGenerator[Progress]:
         left = context.time_remaining()
         return self._service.certify(model, problems, question.method, question.seed, left)
@@ -120,7 +120,7 @@ async def _once(problem: Problem) -> AsyncIterator[Problem]:
 
 
 async def _problems(
-    question: convert.Question, first: pb.CertifyInputsRequest, rest: AsyncIterator[pb.CertifyInputsRequest]
+    question: questions.Question, first: pb.CertifyInputsRequest, rest: AsyncIterator[pb.CertifyInputsRequest]
 ) -> AsyncIterator[Problem]:
     """The parts of a stream, numbered on from one to the next."""
     index = 0
@@ -142,13 +142,13 @@ def _certificates(groups: list[Progress]) -> list[Certificate]:
     return [answer for group in groups for answer in group.results if isinstance(answer, Certificate)]
 
 
-def _encoded(certificates: list[Certificate]) -> list[Any]:
-    return [convert.to_certificate(certificate) for certificate in certificates]
+def _encoded(decided: list[Certificate]) -> list[Any]:
+    return [certificates.to_certificate(certificate) for certificate in decided]
 
 
-def _parts(certificates: list[Certificate]) -> list[list[Any]]:
+def _parts(decided: list[Certificate]) -> list[list[Any]]:
     """Messages of at most so many certificates; one empty part where there are none, to tell the progress."""
-    messages = _encoded(certificates)
+    messages = _encoded(decided)
     starts = range(0, max(1, len(messages)), CERTIFICATES_PER_MESSAGE)
     return [messages[start : start + CERTIFICATES_PER_MESSAGE] for start in starts]
 

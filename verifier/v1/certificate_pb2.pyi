@@ -7,7 +7,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -39,6 +39,12 @@ class SeedOrigin(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SEED_ORIGIN_UNSPECIFIED: _ClassVar[SeedOrigin]
     SEED_ORIGIN_CLIENT: _ClassVar[SeedOrigin]
     SEED_ORIGIN_SERVER: _ClassVar[SeedOrigin]
+
+class RegionKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REGION_KIND_UNSPECIFIED: _ClassVar[RegionKind]
+    REGION_KIND_BALL: _ClassVar[RegionKind]
+    REGION_KIND_BOX: _ClassVar[RegionKind]
 VERDICT_UNSPECIFIED: Verdict
 VERDICT_CERTIFIED: Verdict
 VERDICT_ABSTAINED: Verdict
@@ -55,6 +61,9 @@ NOISE_MODEL_EXACT: NoiseModel
 SEED_ORIGIN_UNSPECIFIED: SeedOrigin
 SEED_ORIGIN_CLIENT: SeedOrigin
 SEED_ORIGIN_SERVER: SeedOrigin
+REGION_KIND_UNSPECIFIED: RegionKind
+REGION_KIND_BALL: RegionKind
+REGION_KIND_BOX: RegionKind
 
 class Guarantee(_message.Message):
     __slots__ = ("grade", "alpha", "noise_model")
@@ -112,6 +121,44 @@ class SamplingEvidence(_message.Message):
     classes: int
     def __init__(self, selection: _Optional[_Union[Votes, _Mapping]] = ..., estimation: _Optional[_Union[Votes, _Mapping]] = ..., p_a_lower: _Optional[float] = ..., p_b_upper: _Optional[float] = ..., seed: _Optional[int] = ..., seed_origin: _Optional[_Union[SeedOrigin, str]] = ..., rng: _Optional[str] = ..., classes: _Optional[int] = ...) -> None: ...
 
+class Range(_message.Message):
+    __slots__ = ("lower", "upper")
+    LOWER_FIELD_NUMBER: _ClassVar[int]
+    UPPER_FIELD_NUMBER: _ClassVar[int]
+    lower: float
+    upper: float
+    def __init__(self, lower: _Optional[float] = ..., upper: _Optional[float] = ...) -> None: ...
+
+class Region(_message.Message):
+    __slots__ = ("kind", "domain", "domain_digest", "weights_digest")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    DOMAIN_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    kind: RegionKind
+    domain: Range
+    domain_digest: str
+    weights_digest: str
+    def __init__(self, kind: _Optional[_Union[RegionKind, str]] = ..., domain: _Optional[_Union[Range, _Mapping]] = ..., domain_digest: _Optional[str] = ..., weights_digest: _Optional[str] = ...) -> None: ...
+
+class BoundEvidence(_message.Message):
+    __slots__ = ("bound", "eps", "margins", "region", "classes", "evaluations", "audited")
+    BOUND_FIELD_NUMBER: _ClassVar[int]
+    EPS_FIELD_NUMBER: _ClassVar[int]
+    MARGINS_FIELD_NUMBER: _ClassVar[int]
+    REGION_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    EVALUATIONS_FIELD_NUMBER: _ClassVar[int]
+    AUDITED_FIELD_NUMBER: _ClassVar[int]
+    bound: str
+    eps: float
+    margins: _containers.RepeatedScalarFieldContainer[float]
+    region: Region
+    classes: int
+    evaluations: int
+    audited: int
+    def __init__(self, bound: _Optional[str] = ..., eps: _Optional[float] = ..., margins: _Optional[_Iterable[float]] = ..., region: _Optional[_Union[Region, _Mapping]] = ..., classes: _Optional[int] = ..., evaluations: _Optional[int] = ..., audited: _Optional[int] = ...) -> None: ...
+
 class Execution(_message.Message):
     __slots__ = ("device", "device_name", "batch_rows", "form", "row_exact", "versions", "start_time", "elapsed")
     class VersionsEntry(_message.Message):
@@ -140,7 +187,7 @@ class Execution(_message.Message):
     def __init__(self, device: _Optional[str] = ..., device_name: _Optional[str] = ..., batch_rows: _Optional[int] = ..., form: _Optional[str] = ..., row_exact: bool = ..., versions: _Optional[_Mapping[str, str]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., elapsed: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Certificate(_message.Message):
-    __slots__ = ("index", "input_digest", "label", "verdict", "prediction", "norm", "radius", "eps", "subject", "guarantee", "method", "sampling", "execution")
+    __slots__ = ("index", "input_digest", "label", "verdict", "prediction", "norm", "radius", "eps", "subject", "guarantee", "method", "sampling", "bounds", "execution")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     INPUT_DIGEST_FIELD_NUMBER: _ClassVar[int]
     LABEL_FIELD_NUMBER: _ClassVar[int]
@@ -153,6 +200,7 @@ class Certificate(_message.Message):
     GUARANTEE_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
+    BOUNDS_FIELD_NUMBER: _ClassVar[int]
     EXECUTION_FIELD_NUMBER: _ClassVar[int]
     index: int
     input_digest: str
@@ -166,8 +214,9 @@ class Certificate(_message.Message):
     guarantee: Guarantee
     method: _methods_pb2.Method
     sampling: SamplingEvidence
+    bounds: BoundEvidence
     execution: Execution
-    def __init__(self, index: _Optional[int] = ..., input_digest: _Optional[str] = ..., label: _Optional[int] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., prediction: _Optional[int] = ..., norm: _Optional[_Union[_methods_pb2.Norm, str]] = ..., radius: _Optional[float] = ..., eps: _Optional[float] = ..., subject: _Optional[_Union[Subject, _Mapping]] = ..., guarantee: _Optional[_Union[Guarantee, _Mapping]] = ..., method: _Optional[_Union[_methods_pb2.Method, _Mapping]] = ..., sampling: _Optional[_Union[SamplingEvidence, _Mapping]] = ..., execution: _Optional[_Union[Execution, _Mapping]] = ...) -> None: ...
+    def __init__(self, index: _Optional[int] = ..., input_digest: _Optional[str] = ..., label: _Optional[int] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., prediction: _Optional[int] = ..., norm: _Optional[_Union[_methods_pb2.Norm, str]] = ..., radius: _Optional[float] = ..., eps: _Optional[float] = ..., subject: _Optional[_Union[Subject, _Mapping]] = ..., guarantee: _Optional[_Union[Guarantee, _Mapping]] = ..., method: _Optional[_Union[_methods_pb2.Method, _Mapping]] = ..., sampling: _Optional[_Union[SamplingEvidence, _Mapping]] = ..., bounds: _Optional[_Union[BoundEvidence, _Mapping]] = ..., execution: _Optional[_Union[Execution, _Mapping]] = ...) -> None: ...
 
 class Prediction(_message.Message):
     __slots__ = ("index", "input_digest", "label", "prediction", "p_value", "votes", "subject", "alpha", "seed", "seed_origin", "rng", "execution")

@@ -10,28 +10,44 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class CertifySpec(_message.Message):
-    __slots__ = ("model", "norm", "method", "eps", "seed", "validate_only")
+    __slots__ = ("model", "norm", "method", "eps", "seed", "validate_only", "domain", "weights")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     NORM_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
     EPS_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     model: str
     norm: _methods_pb2.Norm
     method: _methods_pb2.Method
     eps: float
     seed: int
     validate_only: bool
-    def __init__(self, model: _Optional[str] = ..., norm: _Optional[_Union[_methods_pb2.Norm, str]] = ..., method: _Optional[_Union[_methods_pb2.Method, _Mapping]] = ..., eps: _Optional[float] = ..., seed: _Optional[int] = ..., validate_only: bool = ...) -> None: ...
+    domain: Domain
+    weights: _tensor_pb2.Tensor
+    def __init__(self, model: _Optional[str] = ..., norm: _Optional[_Union[_methods_pb2.Norm, str]] = ..., method: _Optional[_Union[_methods_pb2.Method, _Mapping]] = ..., eps: _Optional[float] = ..., seed: _Optional[int] = ..., validate_only: bool = ..., domain: _Optional[_Union[Domain, _Mapping]] = ..., weights: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
+
+class Domain(_message.Message):
+    __slots__ = ("lower", "upper")
+    LOWER_FIELD_NUMBER: _ClassVar[int]
+    UPPER_FIELD_NUMBER: _ClassVar[int]
+    lower: _tensor_pb2.Tensor
+    upper: _tensor_pb2.Tensor
+    def __init__(self, lower: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., upper: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
 
 class InlineInputs(_message.Message):
-    __slots__ = ("x", "labels")
+    __slots__ = ("x", "labels", "lower", "upper")
     X_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    LOWER_FIELD_NUMBER: _ClassVar[int]
+    UPPER_FIELD_NUMBER: _ClassVar[int]
     x: _tensor_pb2.Tensor
     labels: _tensor_pb2.Tensor
-    def __init__(self, x: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., labels: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
+    lower: _tensor_pb2.Tensor
+    upper: _tensor_pb2.Tensor
+    def __init__(self, x: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., labels: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., lower: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., upper: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
 
 class DatasetInputs(_message.Message):
     __slots__ = ("dataset",)

@@ -20,12 +20,25 @@ class Precision(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PRECISION_FLOAT32: _ClassVar[Precision]
     PRECISION_TF32: _ClassVar[Precision]
     PRECISION_BFLOAT16: _ClassVar[Precision]
+    PRECISION_REAL: _ClassVar[Precision]
 
 class Selection(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     SELECTION_UNSPECIFIED: _ClassVar[Selection]
     SELECTION_N0: _ClassVar[Selection]
     SELECTION_SINGLE_STAGE: _ClassVar[Selection]
+
+class Semantics(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SEMANTICS_UNSPECIFIED: _ClassVar[Semantics]
+    SEMANTICS_REAL: _ClassVar[Semantics]
+    SEMANTICS_FLOAT32_EXEC: _ClassVar[Semantics]
+
+class Rounding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ROUNDING_UNSPECIFIED: _ClassVar[Rounding]
+    ROUNDING_OUTWARD: _ClassVar[Rounding]
+    ROUNDING_NEAREST: _ClassVar[Rounding]
 NORM_UNSPECIFIED: Norm
 NORM_L1: Norm
 NORM_L2: Norm
@@ -34,9 +47,16 @@ PRECISION_UNSPECIFIED: Precision
 PRECISION_FLOAT32: Precision
 PRECISION_TF32: Precision
 PRECISION_BFLOAT16: Precision
+PRECISION_REAL: Precision
 SELECTION_UNSPECIFIED: Selection
 SELECTION_N0: Selection
 SELECTION_SINGLE_STAGE: Selection
+SEMANTICS_UNSPECIFIED: Semantics
+SEMANTICS_REAL: Semantics
+SEMANTICS_FLOAT32_EXEC: Semantics
+ROUNDING_UNSPECIFIED: Rounding
+ROUNDING_OUTWARD: Rounding
+ROUNDING_NEAREST: Rounding
 
 class GaussianNoise(_message.Message):
     __slots__ = ("sigma",)
@@ -104,8 +124,72 @@ class Smoothing(_message.Message):
     rng: str
     def __init__(self, noise: _Optional[_Union[NoiseParameters, _Mapping]] = ..., n0: _Optional[int] = ..., alpha: _Optional[float] = ..., fixed: _Optional[_Union[FixedStopping, _Mapping]] = ..., decide: _Optional[_Union[DecideStopping, _Mapping]] = ..., grid: _Optional[_Union[GridStopping, _Mapping]] = ..., anytime: _Optional[_Union[AnytimeStopping, _Mapping]] = ..., selection: _Optional[_Union[Selection, str]] = ..., runner_up: bool = ..., precision: _Optional[_Union[Precision, str]] = ..., rng: _Optional[str] = ...) -> None: ...
 
+class BoundOptions(_message.Message):
+    __slots__ = ("semantics", "rounding", "tolerance", "audit", "memory_bytes", "max_seconds")
+    SEMANTICS_FIELD_NUMBER: _ClassVar[int]
+    ROUNDING_FIELD_NUMBER: _ClassVar[int]
+    TOLERANCE_FIELD_NUMBER: _ClassVar[int]
+    AUDIT_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    semantics: Semantics
+    rounding: Rounding
+    tolerance: float
+    audit: int
+    memory_bytes: int
+    max_seconds: float
+    def __init__(self, semantics: _Optional[_Union[Semantics, str]] = ..., rounding: _Optional[_Union[Rounding, str]] = ..., tolerance: _Optional[float] = ..., audit: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., max_seconds: _Optional[float] = ...) -> None: ...
+
+class Ibp(_message.Message):
+    __slots__ = ("options",)
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    options: BoundOptions
+    def __init__(self, options: _Optional[_Union[BoundOptions, _Mapping]] = ...) -> None: ...
+
+class CrownIbp(_message.Message):
+    __slots__ = ("options",)
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    options: BoundOptions
+    def __init__(self, options: _Optional[_Union[BoundOptions, _Mapping]] = ...) -> None: ...
+
+class Crown(_message.Message):
+    __slots__ = ("options",)
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    options: BoundOptions
+    def __init__(self, options: _Optional[_Union[BoundOptions, _Mapping]] = ...) -> None: ...
+
+class AlphaCrown(_message.Message):
+    __slots__ = ("options", "steps", "learning_rate")
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
+    options: BoundOptions
+    steps: int
+    learning_rate: float
+    def __init__(self, options: _Optional[_Union[BoundOptions, _Mapping]] = ..., steps: _Optional[int] = ..., learning_rate: _Optional[float] = ...) -> None: ...
+
+class Ladder(_message.Message):
+    __slots__ = ("options", "steps", "learning_rate")
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
+    options: BoundOptions
+    steps: int
+    learning_rate: float
+    def __init__(self, options: _Optional[_Union[BoundOptions, _Mapping]] = ..., steps: _Optional[int] = ..., learning_rate: _Optional[float] = ...) -> None: ...
+
 class Method(_message.Message):
-    __slots__ = ("smoothing",)
+    __slots__ = ("smoothing", "ibp", "crown_ibp", "crown", "alpha_crown", "ladder")
     SMOOTHING_FIELD_NUMBER: _ClassVar[int]
+    IBP_FIELD_NUMBER: _ClassVar[int]
+    CROWN_IBP_FIELD_NUMBER: _ClassVar[int]
+    CROWN_FIELD_NUMBER: _ClassVar[int]
+    ALPHA_CROWN_FIELD_NUMBER: _ClassVar[int]
+    LADDER_FIELD_NUMBER: _ClassVar[int]
     smoothing: Smoothing
-    def __init__(self, smoothing: _Optional[_Union[Smoothing, _Mapping]] = ...) -> None: ...
+    ibp: Ibp
+    crown_ibp: CrownIbp
+    crown: Crown
+    alpha_crown: AlphaCrown
+    ladder: Ladder
+    def __init__(self, smoothing: _Optional[_Union[Smoothing, _Mapping]] = ..., ibp: _Optional[_Union[Ibp, _Mapping]] = ..., crown_ibp: _Optional[_Union[CrownIbp, _Mapping]] = ..., crown: _Optional[_Union[Crown, _Mapping]] = ..., alpha_crown: _Optional[_Union[AlphaCrown, _Mapping]] = ..., ladder: _Optional[_Union[Ladder, _Mapping]] = ...) -> None: ...

@@ -18,12 +18,13 @@ from verifier.certificate import Certificate, SmoothedPrediction
 from verifier.engine.engine import Delivery, Engine, Request
 from verifier.engine.executor import LocalExecutor
 from verifier.errors import InternalError, WorkerLost
-from verifier.methods import Method, Precision, Prediction, Selection, Smoothing
+from verifier.methods import Prediction, Selection, Smoothing
 from verifier.models.handle import ModelHandle
 from verifier.problem import Norm, Problem
 from verifier.seeds import Seed
 
 BACKEND = SmoothingBackend()
+Sampling = Smoothing | Prediction
 PATIENCE = 20.0
 EDGES = [-0.5, 0.25, 1.0]
 
@@ -31,13 +32,15 @@ EDGES = [-0.5, 0.25, 1.0]
 class Caller:
     """Somebody who asks, and keeps all that is delivered."""
 
-    def __init__(self, device: Device, handle: ModelHandle, firsts: list[float], method: Method, seed: int = 1) -> None:
+    def __init__(
+        self, device: Device, handle: ModelHandle, firsts: list[float], method: Sampling, seed: int = 1
+    ) -> None:
         x = np.zeros((len(firsts), 3), dtype=np.float32)
         x[:, 0] = firsts
         states = BACKEND.begin(handle, Problem(x, Norm.L2), method, Seed(seed, "client"), device)
         self.finished = threading.Event()
         self.deliveries: list[Delivery] = []
-        self.request = Request(BACKEND, handle, method.precision, deque(states), self.deliver)
+        self.request = Request(BACKEND, handle, method, deque(states), self.deliver)
 
     def deliver(self, delivery: Delivery) -> None:
         self.deliveries.append(delivery)
@@ -84,7 +87,7 @@ def start(device: Device) -> Iterator[Start]:
 
 
 def counts_of(results: list[Result]) -> list[Any]:
-    return [(r.evidence.selection, r.evidence.estimation) if isinstance(r, Certificate) else r.votes for r in results]
+    return [(r.sampling.selection, r.sampling.estimation) if isinstance(r, Certificate) else r.votes for r in results]
 
 
 def inputs(count: int, seed: int = 3) -> list[float]:
@@ -106,7 +109,7 @@ def test_every_input_is_answered_once(device: Device, start: Start, rows: int | 
         assert all(sum(work.rows for work in step) <= rows for step in executor.steps)
 
 
-METHODS: list[Method] = [
+METHODS: list[Sampling] = [
     Smoothing(0.5, n0=30, n=500, alpha=0.001),
     Smoothing(0.5, n0=20, n=400, alpha=0.1),
     Smoothing(2.0, n0=30, n=500, alpha=0.001),
@@ -120,7 +123,7 @@ def test_requests_share_steps_and_keep_their_parameters(device: Device, start: S
     module = Gated(Bands(EDGES))
     handle = handle_of(module, (3,), 4)
     engine, executor = start(256)
-    executor.prepare(handle, Precision.FLOAT32)
+    executor.prepare(BACKEND, handle, METHODS[0])
     module.close()
     callers = [Caller(device, handle, inputs(4), method) for method in METHODS]
     engine.submit(callers[0].request)
@@ -141,7 +144,11 @@ def test_requests_share_steps_and_keep_their_parameters(device: Device, start: S
             if isinstance(result, Certificate):
                 assert isinstance(other, Certificate)
                 assert isinstance(method, Smoothing)
-                assert (result.method.alpha, result.method.n, result.method.n0) == (method.alpha, method.n, method.n0)
+                assert (result.smoothing.alpha, result.smoothing.n, result.smoothing.n0) == (
+                    method.alpha,
+                    method.n,
+                    method.n0,
+                )
                 assert (result.radius, result.verdict) == (other.radius, other.verdict)
             else:
                 assert isinstance(other, SmoothedPrediction)
@@ -178,7 +185,7 @@ def test_a_small_request_beside_a_large_one_ends_soon(device: Device, start: Sta
     handle = handle_of(module, (3,), 4)
     rows = 256
     engine, executor = start(rows)
-    executor.prepare(handle, Precision.FLOAT32)
+    executor.prepare(BACKEND, handle, METHODS[0])
     module.close()
     large = Caller(device, handle, inputs(3), Smoothing(0.5, n=10**8))
     small = Caller(device, handle, inputs(2), Smoothing(0.5, n0=100, n=1000))
@@ -200,7 +207,7 @@ def test_models_take_turns(device: Device, start: Start) -> None:
     slow, quick = handle_of(module, (3,), 4), handle_of(Bands(EDGES), (3,), 4)
     engine, executor = start(256)
     for handle in (slow, quick):
-        executor.prepare(handle, Precision.FLOAT32)
+        executor.prepare(BACKEND, handle, METHODS[0])
     module.close()
     large = Caller(device, slow, inputs(1), Smoothing(0.5, n=10**8))
     small = Caller(device, quick, inputs(1), Smoothing(0.5, n0=24, n=1000))
@@ -221,7 +228,7 @@ def test_a_small_request_gets_its_turn_on_a_device_of_few_rows(device: Device, s
     module = Gated(Bands(EDGES))
     handle = handle_of(module, (3,), 4)
     engine, executor = start(2)
-    executor.prepare(handle, Precision.FLOAT32)
+    executor.prepare(BACKEND, handle, METHODS[0])
     module.close()
     large = [Caller(device, handle, [0.5], Prediction(0.5, n=300), seed) for seed in range(2)]
     small = Caller(device, handle, [0.5], Prediction(0.5, n=1))
@@ -242,7 +249,7 @@ def test_a_cancelled_request_leaves_the_device_within_its_step(device: Device, s
     handle, other = handle_of(module, (3,), 4), handle_of(Bands(EDGES), (3,), 4)
     engine, executor = start(64)
     for model in (handle, other):
-        executor.prepare(model, Precision.FLOAT32)
+        executor.prepare(BACKEND, model, METHODS[0])
     module.close()
     module.calls = 0
     cancelled = Caller(device, handle, inputs(2), Smoothing(0.5, n=10**8))
@@ -262,7 +269,7 @@ def test_a_request_cancelled_in_the_queue_never_runs(device: Device, start: Star
     module = Gated(Bands(EDGES))
     handle = handle_of(module, (3,), 4)
     engine, executor = start(64)
-    executor.prepare(handle, Precision.FLOAT32)
+    executor.prepare(BACKEND, handle, METHODS[0])
     module.close()
     first = Caller(device, handle, inputs(1), Prediction(0.5, n=500))
     queued = Caller(device, handle, inputs(1), Prediction(0.5, n=501))
@@ -281,7 +288,7 @@ def test_cancelling_one_changes_nothing_for_its_company(device: Device, start: S
     module = Gated(Bands(EDGES))
     handle = handle_of(module, (3,), 4)
     engine, executor = start(100)
-    executor.prepare(handle, Precision.FLOAT32)
+    executor.prepare(BACKEND, handle, METHODS[0])
     module.close()
     kept = Caller(device, handle, inputs(3), METHODS[0])
     cancelled = Caller(device, handle, inputs(3), METHODS[2])
@@ -304,7 +311,7 @@ def test_an_error_ends_the_requests_in_its_step_and_no_others(device: Device, st
     bad, good = handle_of(failing, (3,), 4), handle_of(Bands(EDGES), (3,), 4)
     engine, executor = start(256)
     for handle in (bad, good):
-        executor.prepare(handle, Precision.FLOAT32)
+        executor.prepare(BACKEND, handle, METHODS[0])
     failing.arm(1)
     lost = Caller(device, bad, inputs(2), METHODS[0])
     fine = Caller(device, good, inputs(2), METHODS[0])
@@ -341,7 +348,7 @@ def test_a_request_that_was_not_in_the_failed_step_goes_on(
     assert isinstance(failing.inner, Gated)
     handle = handle_of(failing, (3,), 4)
     engine, executor = start(1)
-    executor.prepare(handle, Precision.FLOAT32)
+    executor.prepare(BACKEND, handle, METHODS[0])
     failing.inner.close()
     first = Caller(device, handle, [0.5], Prediction(0.5, n=1))
     engine.submit(first.request)
@@ -388,7 +395,7 @@ def test_close_tells_the_queued_and_leaves_no_thread() -> None:
     module = Gated(Bands(EDGES))
     handle, other = handle_of(module, (3,), 4), handle_of(Bands(EDGES), (3,), 4)
     executor = Watched(LocalExecutor(device), 64)
-    executor.prepare(handle, Precision.FLOAT32)
+    executor.prepare(BACKEND, handle, METHODS[0])
     engine = Engine(executor)
     module.close()
     running = Caller(device, handle, inputs(1), Smoothing(0.5, n=10**9))
