@@ -363,8 +363,9 @@ class _Walk:
             return
         coefficients = coefficients.exact()
         flat = coefficients.values.flatten(3)
-        norm = torch.linalg.vector_norm(flat, region.ball.dual, dim=3)
-        fall = norm * region.ball.eps[:, None, None] * (1 + 4 * self._arithmetic.gamma(flat.shape[3]))
+        terms = flat.shape[3]
+        norm = torch.linalg.vector_norm(flat, region.ball.dual, dim=3) * (1 + 4 * self._arithmetic.gamma(terms))
+        fall = (norm + math.sqrt(terms * self._arithmetic.tiny)) * region.ball.eps[:, None, None]  # squares may vanish
         self._gain(coefficients, region.ball.centre.unsqueeze(1))
         fall = fall + self._spread(coefficients, region.ball.centre, torch.zeros_like(region.ball.centre))
         over_ball = self._arithmetic.down(self._constant - self._arithmetic.up(fall))

@@ -1,4 +1,4 @@
-"""What a float32 execution may overflow is not certified about it, though the real network is well."""
+"""Overflow and underflow: what may vanish or burst on the way is not certified."""
 
 import pytest
 import torch
@@ -6,11 +6,14 @@ from torch import nn
 
 from verifier.bounds.alpha import Ascent, alpha_margins
 from verifier.bounds.arithmetic import RIGOROUS
+from verifier.bounds.graph import Affine, Graph, Input, Node
 from verifier.bounds.interval import Setting
+from verifier.bounds.linear import Dense
 from verifier.bounds.margin import Bound, Budget, lower_margins, margin_rows
 from verifier.bounds.network import Network
-from verifier.bounds.region import Region
+from verifier.bounds.region import Region, around
 from verifier.bounds.trace import trace
+from verifier.problem import Norm
 
 
 @pytest.fixture
@@ -39,3 +42,22 @@ def test_so_may_it_under_optimised_lines(network: Network) -> None:
     setting = Setting(RIGOROUS, True)
     margins = alpha_margins(network, Region(X, X), ROWS, setting, Budget(2**30), Ascent(3, 0.2))
     assert not margins.item() > 0
+
+
+@pytest.mark.parametrize("bound", list(Bound))
+def test_squares_of_tiny_weights_vanish_and_the_ball_does_not(bound: Bound) -> None:
+    """In L2, with weights of 1e-200 and a radius of 1e250 the margin falls by 1e50, though (1e-200)^2 is 0."""
+    layer = nn.Linear(3, 2).double()
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[1e-200, 1e-200, 1e-200], [0.0, 0, 0]], dtype=torch.float64))
+        layer.bias.copy_(torch.tensor([1.0, 0.0]))
+    network = Network(Graph((Node(Input(), (), (3,), "input"), affine_node(layer))), torch.device("cpu"))
+    x = torch.zeros(1, 3, dtype=torch.float64)
+    region = around(x, torch.tensor([1e250], dtype=torch.float64), Norm.L2, RIGOROUS)
+    margins = lower_margins(network, region, ROWS, bound, Setting(RIGOROUS), Budget(2**30))
+    assert margins.item() <= 1 - 1e50
+
+
+def affine_node(layer: nn.Linear) -> Node:
+    operation = Affine(Dense(layer.weight.detach(), (layer.in_features,)), layer.bias.detach())
+    return Node(operation, (0,), (layer.out_features,), "layer")
