@@ -102,21 +102,28 @@ class ReadyNetwork:
     handle: ModelHandle
     network: Network
     seconds: dict[Hashable, float] = field(default_factory=dict)
-    rows_per_step: int = 4096
+    rows_per_step: int = 1024
 
     def step(self, states: Sequence[BoundState], seconds: float) -> list[BoundState]:
         """Tasks for about so long, the one that most inputs wait for first."""
         states = list(states)
         until = time.perf_counter() + seconds
+        waiting: dict[Hashable, list[int]] = {}
+        _enqueue(waiting, states, range(len(states)))
         with torch.no_grad(), plain_kernels(self.handle.device):
-            while waiting := _by_task(states):
-                task, numbers = max(waiting.items(), key=lambda item: len(item[1]))
+            while waiting:
+                task, queue = max(waiting.items(), key=lambda item: len(item[1]))
                 left = until - time.perf_counter()
                 expected = self.seconds.get(task)
-                numbers = numbers[: FIRST_BATCH if expected is None else max(1, int(left / expected))]
+                count = FIRST_BATCH if expected is None else max(1, int(left / expected))
+                numbers, rest = queue[:count], queue[count:]
+                waiting.pop(task)
+                if rest:
+                    waiting[task] = rest
                 started = time.perf_counter()
                 for number, state in zip(numbers, self._run([states[n] for n in numbers]), strict=True):
                     states[number] = state
+                _enqueue(waiting, states, numbers)
                 self._note(task, (time.perf_counter() - started) / len(numbers))
                 if time.perf_counter() >= until:
                     break
@@ -143,7 +150,7 @@ class ReadyNetwork:
         Nothing is proved here: that the class is the right one follows from the proof over the region around it.
         """
         x = _centres(states, self.handle.device)
-        logits = self.network.on(RIGOROUS).evaluate(x)
+        logits = self.network.on(NEAREST).evaluate(x)
         best = logits.topk(2, dim=1)
         margins = torch.where(logits.isfinite().all(1), best.values[:, 0] - best.values[:, 1], -1.0)
         labels = best.indices[:, 0]
@@ -249,12 +256,11 @@ def plain_kernels(device: torch.device) -> Iterator[None]:
         torch.backends.cuda.matmul.allow_tf32 = before
 
 
-def _by_task(states: Sequence[BoundState]) -> dict[Hashable, list[int]]:
-    waiting: dict[Hashable, list[int]] = {}
-    for number, state in enumerate(states):
-        if state.course.stage is not Stage.DONE:
-            waiting.setdefault(state.task, []).append(number)
-    return waiting
+def _enqueue(waiting: dict[Hashable, list[int]], states: Sequence[BoundState], numbers: Sequence[int]) -> None:
+    """Put the undecided among these states behind those that wait for the same task."""
+    for number in numbers:
+        if states[number].course.stage is not Stage.DONE:
+            waiting.setdefault(states[number].task, []).append(number)
 
 
 def _moved(state: BoundState, course: Course) -> BoundState:

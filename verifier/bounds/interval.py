@@ -158,7 +158,9 @@ def affine(operation: Affine, x: Interval, setting: Setting) -> Interval:
             radius = radius + operation.size_of_bias * (2 * error)
     if error:
         radius = radius + setting.underflow(linear.terms)
-    return Interval(arithmetic.down(centre - radius, 4), arithmetic.up(centre + radius, 4))
+    if arithmetic.outward:  # the last few sums and differences, these two included
+        radius = radius + (centre.abs() + radius) * (16 * arithmetic.unit)
+    return Interval(centre - radius, centre + radius)
 
 
 def _affine_of_ball(graph: Graph, node: Node, ball: Ball, setting: Setting) -> Interval | None:
