@@ -22,7 +22,7 @@ from verifier.bounds.network import Network
 from verifier.bounds.region import Region, around, box
 from verifier.bounds.trace import trace
 from verifier.certificate import Execution, RegionKind, RegionNote
-from verifier.errors import Unsound
+from verifier.errors import Unsound, Unsupported
 from verifier.methods import AlphaCrown, BoundMethod, Rounding, Semantics
 from verifier.models.handle import ModelHandle
 from verifier.problem import Norm, Problem
@@ -239,6 +239,16 @@ def make_ready(handle: ModelHandle) -> ReadyNetwork:
         graph = trace(handle.module, handle.input_shape)
     logger.info("model %s traced for bounds in %.2f s", handle.digest[:12], time.perf_counter() - started)
     return ReadyNetwork(handle, Network(graph, handle.device))
+
+
+def leaves_out_softmax(ready: ReadyNetwork) -> bool:
+    """Whether the network ends with a softmax that the graph leaves out: its values are then not the network's."""
+    try:
+        with _TRACING:
+            whole = trace(ready.handle.module, ready.handle.input_shape, keep_softmax=True)
+    except Unsupported:  # a last log_softmax, which has no bounds
+        return True
+    return len(whole.nodes) != len(ready.network.graph.nodes)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from verifier.backends.bounder import ReadyNetwork, plain_kernels
+from verifier.backends.bounder import ReadyNetwork, leaves_out_softmax, plain_kernels
 from verifier.backends.course import rungs
 from verifier.bounds.alpha import Ascent, alpha_margins
 from verifier.bounds.arithmetic import RIGOROUS
@@ -24,6 +24,7 @@ from verifier.methods import AlphaCrown, BoundMethod, Rounding, Semantics
 from verifier.models.handle import ModelHandle
 from verifier.problem import Norm
 from verifier.properties import Case, Property
+from verifier.vnnlib.result import satisfies
 
 CORNERS = 64
 """Corners and points of each box at which the network is evaluated in search of a counterexample."""
@@ -111,21 +112,11 @@ def _check(ready: ReadyNetwork, asked: Property, method: BoundMethod) -> None:
         )
     if method.semantics is not Semantics.REAL or method.rounding is not Rounding.OUTWARD:
         raise InvalidProblem("properties are decided over the reals, rounding outwards", field="bounds.semantics")
-    if _ends_in_softmax(ready) and not all(_is_order(case) for case in asked.cases):
+    if not all(_is_order(case) for case in asked.cases) and leaves_out_softmax(ready):
         raise Unsupported(
             "the network ends with a softmax, and the property constrains values of its outputs, not only their "
             "order: export the network's logits, and constrain these"
         )
-
-
-def _ends_in_softmax(ready: ReadyNetwork) -> bool:
-    """Whether the graph leaves something out at its end: its values are then not the module's."""
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(2, *ready.handle.input_shape, generator=generator).to(ready.handle.device)
-    with torch.no_grad():
-        ours = ready.network.on(RIGOROUS).evaluate(x.double())
-        theirs = ready.handle.logits(x).double().reshape(ours.shape)
-    return not bool(torch.isclose(ours, theirs, rtol=1e-3, atol=1e-3 * float(ours.abs().max())).all())
 
 
 def _is_order(case: Case) -> bool:
@@ -186,11 +177,12 @@ def _counterexample(
             continue
         logits = handle.logits(points)
         for number, place in group.cases:
+            alone = Property(asked.inputs, asked.outputs, (asked.cases[number],))
             values = logits.double().cpu() @ torch.from_numpy(group.rows[place]).T
             fulfilled = (values <= torch.from_numpy(group.thresholds[place])).all(1)
             for point in fulfilled.nonzero()[:, 0].tolist():
                 x, y = points[point], logits[point]
-                if _is_certain(ready, group, place, x) and _contains(asked.cases[number], x, y):
+                if _is_certain(ready, group, place, x) and satisfies(alone, x.cpu().numpy(), y.cpu().numpy()):
                     return x.cpu().numpy(), y.cpu().numpy()
     return None
 
@@ -212,11 +204,6 @@ def _places(inputs: int) -> Tensor:
         corners = torch.stack([torch.zeros(inputs), torch.ones(inputs)]).double()
     spread = pattern(CORNERS, (inputs,), Norm.LINF, 0, ball=False)
     return torch.cat([torch.full((1, inputs), 0.5, dtype=torch.float64), corners, spread])
-
-
-def _contains(case: Case, x: Tensor, y: Tensor) -> bool:
-    exact = [[Fraction(value) for value in tensor.flatten().tolist()] for tensor in (x, y)]
-    return bool(y.isfinite().all()) and case.contains(exact[0], exact[1])
 
 
 def _is_certain(ready: ReadyNetwork, group: _Group, place: slice, x: Tensor) -> bool:

@@ -37,8 +37,8 @@ def _reach(t: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Convex(Activation):
-    """A monotone or even convex function.
+class Curved(Activation):
+    """A smooth function of some shape.
 
     Args:
         curve: the function.
@@ -55,6 +55,19 @@ class Convex(Activation):
         """See `Activation.value`."""
         return self.curve.value(x)
 
+    def execution_error(self, lower: Tensor, upper: Tensor) -> Tensor:
+        """See `Activation.execution_error`."""
+        return self.curve.execution_error(lower, upper)
+
+
+@dataclass(frozen=True, eq=False)
+class Convex(Curved):
+    """A monotone or even convex function.
+
+    Args:
+        curve: the function.
+    """
+
     def interval(self, lower: Tensor, upper: Tensor, arithmetic: Arithmetic) -> tuple[Tensor, Tensor]:
         """See `Activation.interval`."""
         (low, low_up), (high, high_up) = self.curve.bounds(lower, arithmetic), self.curve.bounds(upper, arithmetic)
@@ -66,10 +79,6 @@ class Convex(Activation):
     def lines(self, lower: Tensor, upper: Tensor, arithmetic: Arithmetic, _alpha: Tensor | None = None) -> Lines:
         """See `Activation.lines`."""
         return convex_lines(self.curve, lower, upper, arithmetic)
-
-    def execution_error(self, lower: Tensor, upper: Tensor) -> Tensor:
-        """See `Activation.execution_error`."""
-        return self.curve.execution_error(lower, upper)
 
 
 def convex_lines(curve: Curve, lower: Tensor, upper: Tensor, arithmetic: Arithmetic) -> Lines:
@@ -86,23 +95,12 @@ def convex_lines(curve: Curve, lower: Tensor, upper: Tensor, arithmetic: Arithme
 
 
 @dataclass(frozen=True, eq=False)
-class Concave(Activation):
+class Concave(Curved):
     """A monotone concave function: log, sqrt, log-sigmoid. Where it is not defined, it has no bounds.
 
     Args:
         curve: the function.
     """
-
-    curve: Curve
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        """See `Activation`."""
-        return self.curve.name
-
-    def value(self, x: Tensor) -> Tensor:
-        """See `Activation.value`."""
-        return self.curve.value(x)
 
     def interval(self, lower: Tensor, upper: Tensor, arithmetic: Arithmetic) -> tuple[Tensor, Tensor]:
         """See `Activation.interval`."""
@@ -123,10 +121,6 @@ class Concave(Activation):
     def _is_defined(self, lower: Tensor) -> Tensor:
         """Whether all of the interval is: where it is not, the network's value is NaN, which no bound may exclude."""
         return ~self.curve.value(lower).isnan()
-
-    def execution_error(self, lower: Tensor, upper: Tensor) -> Tensor:
-        """See `Activation.execution_error`."""
-        return self.curve.execution_error(lower, upper)
 
 
 def turned(lines: Lines) -> Lines:
@@ -171,23 +165,12 @@ class _Turned(_Negative):
 
 
 @dataclass(frozen=True, eq=False)
-class Mirrored(Activation):
+class Mirrored(Curved):
     """An odd function that is convex for x > 0 and not defined at 0: 1 / x.
 
     Args:
         curve: the function.
     """
-
-    curve: Curve
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        """See `Activation`."""
-        return self.curve.name
-
-    def value(self, x: Tensor) -> Tensor:
-        """See `Activation.value`."""
-        return self.curve.value(x)
 
     def interval(self, lower: Tensor, upper: Tensor, arithmetic: Arithmetic) -> tuple[Tensor, Tensor]:
         """See `Activation.interval`."""
@@ -221,7 +204,7 @@ class Mirrored(Activation):
 
 
 @dataclass(frozen=True, eq=False)
-class SShaped(Activation):
+class SShaped(Curved):
     """Convex left of 0, concave right of it; the other way round where it is upside down.
 
     Args:
@@ -229,17 +212,7 @@ class SShaped(Activation):
         upside_down: whether it is concave left of 0 and convex right.
     """
 
-    curve: Curve
     upside_down: bool = False
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        """See `Activation`."""
-        return self.curve.name
-
-    def value(self, x: Tensor) -> Tensor:
-        """See `Activation.value`."""
-        return self.curve.value(x)
 
     def interval(self, lower: Tensor, upper: Tensor, arithmetic: Arithmetic) -> tuple[Tensor, Tensor]:
         """See `Activation.interval`."""
@@ -252,10 +225,6 @@ class SShaped(Activation):
         below, depth = _line_above(_Turned(curve), -upper, -lower, arithmetic)
         lines = Lines(below, -depth, above, height)
         return turned(lines) if self.upside_down else lines
-
-    def execution_error(self, lower: Tensor, upper: Tensor) -> Tensor:
-        """See `Activation.execution_error`."""
-        return self.curve.execution_error(lower, upper)
 
 
 _TANGENT_STEPS = 12
@@ -302,23 +271,14 @@ _CELLS = 48
 
 
 @dataclass(frozen=True, eq=False)
-class Bump(Activation):
+class Bump(Curved):
     """A function that falls to its only minimum and rises from there: like 0 on the far left, like x on the far right.
 
     Args:
         curve: with `core`, `tail`, `curvature`, `turn` and `least`.
     """
 
-    curve: "BumpCurve"
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        """See `Activation`."""
-        return self.curve.name
-
-    def value(self, x: Tensor) -> Tensor:
-        """See `Activation.value`."""
-        return self.curve.value(x)
+    curve: BumpCurve
 
     def interval(self, lower: Tensor, upper: Tensor, arithmetic: Arithmetic) -> tuple[Tensor, Tensor]:
         """See `Activation.interval`."""
