@@ -27,6 +27,7 @@ DOORS = ("server", "client", "cli", "demo", "__main__", "verifier")
 
 FLOORS = (
     GROUND,
+    ("storage",),
     ("stats", "smoothing", "bounds", "attacks", "models", "wire", "v1", "vnnlib"),
     ("guarantee",),
     ("backends",),

@@ -18,11 +18,11 @@ from verifier.engine.engine import Delivery, Engine, Request
 from verifier.errors import DeadlineExceeded
 from verifier.methods import Method
 from verifier.model import ModelInfo, ModelSource
-from verifier.models.blobs import Upload
 from verifier.models.handle import ModelHandle
 from verifier.models.registry import Registry
 from verifier.problem import Problem
 from verifier.seeds import Seed
+from verifier.storage.blobs import Upload
 
 Answer = TypeVar("Answer")
 

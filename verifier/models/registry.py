@@ -16,12 +16,12 @@ from sqlalchemy.dialects.sqlite import insert
 from verifier.errors import AlreadyExists, InvalidProblem, NotFound, Unsound, Unsupported
 from verifier.model import Manifest, ModelInfo, ModelSource, check_alias
 from verifier.models import loading, versions
-from verifier.models.blobs import Blobs, Upload
 from verifier.models.cache import HandleCache
-from verifier.models.database import ALIASES, BATCH_SHAPES, MODELS, REQUESTS, Database
 from verifier.models.handle import ModelHandle
 from verifier.models.loading import MAX_MODEL_BYTES
-from verifier.models.lock import DirectoryLock
+from verifier.storage.blobs import Blobs, Upload
+from verifier.storage.database import ALIASES, BATCH_SHAPES, MODELS, REQUESTS, Database
+from verifier.storage.lock import DirectoryLock
 
 DEFAULT_PROJECT = "default"
 DEFAULT_PAGE, LARGEST_PAGE = 50, 1000

@@ -11,8 +11,8 @@ from sqlalchemy.dialects.sqlite import insert
 
 from verifier.errors import AlreadyExists, InvalidProblem, NotFound
 from verifier.model import DryRun, Manifest, ModelInfo
-from verifier.models.database import ALIASES, MODELS
 from verifier.models.loading import LoadedModel
+from verifier.storage.database import ALIASES, MODELS
 
 DIGEST_PREFIX = re.compile(r"[0-9a-f]{8,64}")
 

@@ -12,9 +12,9 @@ from verifier.catalogue import Progress
 from verifier.certificate import Certificate, SmoothedPrediction
 from verifier.errors import InvalidProblem
 from verifier.model import check_alias
-from verifier.models.blobs import Upload
 from verifier.problem import Problem
 from verifier.service import Service
+from verifier.storage.blobs import Upload
 from verifier.v1 import certification_pb2 as pb
 from verifier.v1 import certification_pb2_grpc, models_pb2, models_pb2_grpc
 from verifier.wire import catalogue, certificates, questions

@@ -20,11 +20,11 @@ from sqlalchemy import Connection
 from verifier.errors import AlreadyExists, Conflict, InvalidProblem, NotFound, Overloaded, Unsound, Unsupported
 from verifier.model import ModelInfo, ModelSource
 from verifier.models import architectures
-from verifier.models import database as registry_database
 from verifier.models.cache import HandleCache, tensor_bytes
-from verifier.models.database import Database
 from verifier.models.loading import load
 from verifier.models.registry import REMEMBERED_SECONDS, BatchKey, Registry
+from verifier.storage import database as registry_database
+from verifier.storage.database import Database
 
 MakeWeights = Callable[[int], bytes]
 CPU = torch.device("cpu")
@@ -389,7 +389,7 @@ class TestOpen:
             assert other.get("prod") == info
             assert other.load(info.digest, CPU).digest == info.digest
 
-    @pytest.mark.parametrize(("version", "tables"), [(2, True), (0, True), (7, False)])
+    @pytest.mark.parametrize(("version", "tables"), [(1, True), (0, True), (7, False)])
     def test_another_schema_is_refused_and_left_alone(self, tmp_path: Path, version: int, tables: bool) -> None:
         path = tmp_path / "verifier.db"
         rows = sqlite3.connect(path)
@@ -397,7 +397,7 @@ class TestOpen:
         if tables:
             rows.execute("CREATE TABLE something (x)")
         rows.close()
-        with pytest.raises(InvalidProblem, match=f"must have schema version 1, got {version}: install") as caught:
+        with pytest.raises(InvalidProblem, match=f"must have schema version 2, got {version}: install") as caught:
             Registry.open(tmp_path, exclusive=True)
         assert caught.value.reason == "SCHEMA_VERSION"
         rows = sqlite3.connect(path)

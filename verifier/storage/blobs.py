@@ -1,4 +1,4 @@
-"""Model files on disk, each under the SHA-256 of its bytes.
+"""Files on disk, each under the SHA-256 of its bytes.
 
     blobs/sha256/ab/abcd...   a whole file, never changed
     blobs/incoming/...        uploads under way
@@ -25,7 +25,7 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def disk_full(cause: BaseException) -> Overloaded:
     """The error to raise when a write found no room."""
     return Overloaded(
-        f"no room left to store the model ({cause}): free space in the data directory, then retry", reason="DISK_FULL"
+        f"no room left on the disk ({cause}): free space in the data directory, then retry", reason="DISK_FULL"
     )
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from verifier.errors import Conflict, InvalidProblem, Overloaded, Unsound
-from verifier.models.blobs import Blobs, Upload
-from verifier.models.lock import DirectoryLock
+from verifier.storage.blobs import Blobs, Upload
+from verifier.storage.lock import DirectoryLock
 
 DATA = b"0123456789"
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -73,7 +73,7 @@ class TestUpload:
     def test_no_room_on_the_disk(self, tmp_path: Path, blobs: Blobs) -> None:
         upload = blobs.begin(max_bytes=100)
         upload.write(DATA)
-        with room_for(15), pytest.raises(Overloaded, match=r"no room left to store the model .* free space") as caught:
+        with room_for(15), pytest.raises(Overloaded, match=r"no room left on the disk .* free space") as caught:
             upload.write(DATA)
         assert caught.value.reason == "DISK_FULL"
         assert files(tmp_path) == []
@@ -138,7 +138,7 @@ class TestBlobs:
 HOLD = """
 import sys
 from pathlib import Path
-from verifier.models.lock import DirectoryLock
+from verifier.storage.lock import DirectoryLock
 lock = DirectoryLock(Path(sys.argv[1]), exclusive=sys.argv[2] == "exclusive")
 print("held", flush=True)
 sys.stdin.read()

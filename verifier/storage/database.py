@@ -1,4 +1,4 @@
-"""The registry's rows: SQLite, in a file, through SQLAlchemy.
+"""The rows of a data directory: SQLite, in a file, through SQLAlchemy.
 
 Every write transaction begins IMMEDIATE: one that reads first and writes later would fail under another writer
 instead of waiting for it.
@@ -27,9 +27,9 @@ from sqlalchemy import (
 from sqlalchemy.exc import DatabaseError
 
 from verifier.errors import InvalidProblem, Overloaded
-from verifier.models.blobs import disk_full
+from verifier.storage.blobs import disk_full
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """In `PRAGMA user_version`. Raise it with every change of the tables below."""
 
 BUSY_SECONDS = 30.0
@@ -70,6 +70,19 @@ BATCH_SHAPES = Table(  # outlives the model: the same version registered again k
     Column("dtype", String, primary_key=True),
     Column("purpose", String, primary_key=True),
     Column("rows", Integer, nullable=False),
+)
+
+ATTEMPTS = Table(  # what was tried on an input, before it was known how it ended; never deleted
+    "attempts",
+    METADATA,
+    Column("project", String, primary_key=True),
+    Column("model_digest", String, primary_key=True),
+    Column("input_digest", String, primary_key=True),
+    Column("noise", String, primary_key=True),
+    Column("sigma", Float, primary_key=True),
+    Column("attempt", String, primary_key=True),
+    Column("alpha", Float, nullable=False),
+    Column("created", Float, nullable=False),
 )
 
 REQUESTS = Table(
