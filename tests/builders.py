@@ -6,9 +6,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from verifier.backends.smoothing import SmoothingState, certify, prove
+from verifier.backends.conclusion import certify, prove
+from verifier.backends.draws import SmoothingState
 from verifier.certificate import Certificate, Execution
-from verifier.methods import Rng, Selection, Smoothing
+from verifier.chain import Reached, chain_of
+from verifier.methods import Rng, Smoothing
 from verifier.problem import Norm, Problem, digest_of
 from verifier.seeds import Seed
 
@@ -30,14 +32,18 @@ def certificate(
     seed: int = 7,
     model_digest: str = MODEL_DIGEST,
     ran: Execution | None = None,
+    counts: Sequence[int] = (),
 ) -> Certificate:
     """What the smoothing backend concludes from votes [K + 1], of which the last are invalid draws.
 
     Where the method selects and no selection votes are given, all n0 draws chose the class that `estimation` has most.
     Fewer votes than the method draws make the certificate of work that stopped early.
+
+    Args:
+        counts: votes for the class at the looks taken, where draws end early.
     """
     tables = [np.array(estimation, dtype=np.int64)]
-    if method.selection is Selection.N0:
+    if method.selection_draws:
         tables.insert(0, _unanimous(tables[0], method.n0) if selection is None else np.array(selection))
     x = np.full((1, 2), index, dtype=np.float32)
     labels = None if label is None else np.array([label])
@@ -53,6 +59,9 @@ def certificate(
         model_digest=model_digest,
         drawn=int(votes.sum()),
         votes=votes,
+        execution=execution(),
+        counts=tuple(counts),
+        reached=chain_of(method).replay(counts) if counts else Reached(),
     )
     assert isinstance(state.method, Smoothing)
     return certify(state, state.method, prove([state])[0], ran or execution())

@@ -19,8 +19,8 @@ GROUND = (
     *("model", "seeds", "settings", "rounding", "version", "properties"),
 )
 SERVICE = (
-    *("service", "admission", "composition"),
-    *("check", "sampling_claims", "bound_claims", "decision", "report", "tables", "plot", "gate"),
+    *("service", "admission", "composition", "ledger"),
+    *("check", "sampling_claims", "sequential_claims", "bound_claims", "decision", "report", "tables", "plot", "gate"),
 )
 DOORS = ("server", "client", "cli", "demo", "__main__", "verifier")
 """The last two are `python -m verifier` and the public names, verifier/__init__.py."""
@@ -30,6 +30,7 @@ FLOORS = (
     ("storage",),
     ("stats", "smoothing", "bounds", "attacks", "models", "wire", "v1", "vnnlib"),
     ("guarantee",),
+    ("chain",),
     ("backends",),
     ("engine", "jobs"),
     SERVICE,

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from verifier.certificate import (
+    Attempt,
     BoundEvidence,
     Certificate,
     Evidence,
@@ -14,9 +15,13 @@ from verifier.certificate import (
     Grade,
     Guarantee,
     NoiseModel,
+    RadiusDecision,
+    RadiusVerdict,
     RegionKind,
     RegionNote,
     SamplingEvidence,
+    SequentialEvidence,
+    Stopped,
     Subject,
     Verdict,
     Votes,
@@ -33,6 +38,7 @@ from verifier.methods import (
     Selection,
     Semantics,
     Smoothing,
+    Target,
     minimum_draws,
 )
 from verifier.problem import Box, Norm, Problem
@@ -49,7 +55,36 @@ EXECUTED = tuple(precision for precision in Precision if precision is not Precis
 
 
 @st.composite
-def smoothings(draw: st.DrawFn) -> Smoothing:
+def early_smoothings(draw: st.DrawFn) -> Smoothing:
+    """Those whose draws end early."""
+    alpha, n = draw(st.floats(1e-100, 0.5)), draw(st.none() | st.integers(400, 10**7))
+    n0 = draw(st.integers(1, 1000))
+    radii = st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=5, unique=True).map(sorted)
+    end: dict[str, Any] = draw(
+        st.one_of(
+            st.fixed_dictionaries({"decide": radii.map(tuple), "futility": st.floats(0, 0.5)}),
+            st.fixed_dictionaries({"grid": st.floats(1e-6, 1e6), "futility": st.floats(0, 0.5)}),
+            st.just({"anytime": True}),
+        )
+    )
+    return Smoothing(
+        sigma=draw(st.floats(1e-30, 1e30)),
+        n0=n0,
+        n=n,  # type: ignore[arg-type]
+        alpha=alpha,
+        target=draw(st.sampled_from(Target)),
+        max_forward_passes=draw(st.none() | st.integers(n0 + 50, 2**40)),
+        max_seconds=draw(st.none() | st.floats(1e-3, 1e9)),
+        **end,
+    )
+
+
+def smoothings() -> st.SearchStrategy[Smoothing]:
+    return st.one_of(fixed_smoothings(), early_smoothings())
+
+
+@st.composite
+def fixed_smoothings(draw: st.DrawFn) -> Smoothing:
     selection = draw(st.sampled_from(Selection))
     alpha = draw(st.floats(1e-100, 0.5))
     return Smoothing(
@@ -148,6 +183,19 @@ VOTES = st.builds(
     invalid_count=COUNTS,
 )
 
+LOOKS = st.builds(
+    SequentialEvidence,
+    plan=st.text(),
+    looks=st.lists(COUNTS, max_size=4).map(tuple),
+    counts=st.lists(COUNTS, max_size=4).map(tuple),
+    decisions=st.lists(
+        st.builds(RadiusDecision, radius=st.floats(), verdict=st.sampled_from(RadiusVerdict), draws=COUNTS), max_size=3
+    ).map(tuple),
+    stopped=st.sampled_from(Stopped),
+)
+
+ATTEMPTS = st.builds(Attempt, number=st.integers(1, 2**40), alpha_spent=st.floats(0, 1, exclude_min=True))
+
 SAMPLING = st.builds(
     SamplingEvidence,
     selection=st.none() | VOTES,
@@ -158,6 +206,8 @@ SAMPLING = st.builds(
     seed=st.integers(0, MOST),
     seed_origin=st.sampled_from(["client", "server"]),
     rng=st.sampled_from(Rng),
+    sequential=st.none() | LOOKS,
+    attempt=st.none() | ATTEMPTS,
 )
 
 BALLS = st.builds(

@@ -8,7 +8,7 @@
 """
 
 from verifier.catalogue import MethodInfo, Price, Progress
-from verifier.certificate import Certificate, Grade, NoiseModel, SmoothedPrediction, Verdict
+from verifier.certificate import Certificate, Grade, NoiseModel, RadiusVerdict, SmoothedPrediction, Verdict
 from verifier.client.aio import AsyncClient
 from verifier.client.client import Client, connect, connect_async, local, local_async
 from verifier.errors import (
@@ -37,6 +37,8 @@ from verifier.methods import (
     Selection,
     Semantics,
     Smoothing,
+    Stopping,
+    Target,
 )
 from verifier.model import ModelInfo
 from verifier.problem import Norm, Problem
@@ -68,12 +70,15 @@ __all__ = [
     "Price",
     "Problem",
     "Progress",
+    "RadiusVerdict",
     "Rng",
     "Rounding",
     "Selection",
     "Semantics",
     "SmoothedPrediction",
     "Smoothing",
+    "Stopping",
+    "Target",
     "Unsound",
     "Unsupported",
     "Verdict",

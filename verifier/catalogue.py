@@ -32,16 +32,23 @@ class Price:
     """What a request costs and can reach.
 
     Args:
-        forward_passes: of all its inputs together.
+        forward_passes: of all its inputs together; where draws end early, the most that they may take.
         largest_radius: that its parameters can prove, were all votes to agree.
         seconds: at the rate measured last on this model; None where none was measured yet.
         warnings: what is allowed but probably not meant.
+        expected_passes: about what it will take, `seconds` and admission go by it; None: `forward_passes`.
     """
 
     forward_passes: int
     largest_radius: float
     seconds: float | None = None
     warnings: tuple[str, ...] = ()
+    expected_passes: int | None = None
+
+    @property
+    def passes(self) -> int:
+        """Forward passes, as far as can be told."""
+        return self.forward_passes if self.expected_passes is None else self.expected_passes
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,8 @@ class Progress:
         inputs: received so far.
         forward_passes: done so far.
         price: of the inputs received last; None where the server did not say it again.
+        partial: what undecided inputs have proved by now, where that was asked for and has grown since the last one.
+            Each is a certificate; a later one of its input proves more.
     """
 
     digest: str
@@ -61,3 +70,4 @@ class Progress:
     inputs: int
     forward_passes: int
     price: Price | None = None
+    partial: tuple[Certificate, ...] = ()

@@ -106,12 +106,86 @@ class Votes:
     invalid_count: int
 
 
+class RadiusVerdict(StrEnum):
+    """What was decided about one radius."""
+
+    CERTIFIED = "certified"
+    """It holds, and so does every smaller one that was asked about."""
+    NOT_CERTIFIED = "not_certified"
+    """Given up: were it true, draws like these had at most the futility level's probability. No disproof."""
+    UNDECIDED = "undecided"
+    """The draws, a budget or the time were spent before."""
+
+
+@dataclass(frozen=True)
+class RadiusDecision:
+    """What became of one radius.
+
+    Args:
+        radius: in the units of the input.
+        verdict: what was decided.
+        draws: for the bound, after which it was; of an undecided one, all that were looked at.
+    """
+
+    radius: float
+    verdict: RadiusVerdict
+    draws: int
+
+
+class Stopped(StrEnum):
+    """Why the draws of an input ended."""
+
+    DECIDED = "decided"
+    """Everything was decided, or no draw was valid."""
+    DRAWS = "draws"
+    """n or max_forward_passes was spent."""
+    EARLY = "early"
+    """By max_seconds or a deadline, or this is a partial answer: asked again, the request may end elsewhere."""
+
+
+@dataclass(frozen=True)
+class SequentialEvidence:
+    """How the draws of one input ended. From it the boundaries can be computed again, and the decisions with them.
+
+    Args:
+        plan: name of the looks and of how alpha is spent over them (`chain.PLAN`).
+        looks: draws for the bound after which the votes were looked at, in order; the last one ended them.
+        counts: votes for the class at each of these looks.
+        decisions: of every radius asked about; of a grid, and of a radius at any time, of the largest certified one
+            and of the next.
+        stopped: why they ended.
+    """
+
+    plan: str
+    looks: tuple[int, ...]
+    counts: tuple[int, ...]
+    decisions: tuple[RadiusDecision, ...]
+    stopped: Stopped
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Which attempt on an input a certificate comes from, as the server's ledger has it.
+
+    Attempts on one input, model and noise are counted whatever their n, method or seed. The same question with the same
+    seed is the same attempt.
+
+    Args:
+        number: 1 for the first.
+        alpha_spent: by all attempts so far, this one included: with at most this probability one of their certificates
+            is false. Whoever keeps the best of them has this failure probability, not the certificate's.
+    """
+
+    number: int
+    alpha_spent: float
+
+
 @dataclass(frozen=True)
 class SamplingEvidence:
     """Everything that a sampling certificate rests on.
 
     Args:
-        selection: votes of the n0 draws; None with selection="single_stage".
+        selection: votes of the n0 draws; None where nothing was selected by draws of its own.
         estimation: votes of the n draws.
         p_a_lower: lower bound on the probability of the top class; 0 while nothing is proved.
         p_b_upper: upper bound on the runner-up's; None where it was not bounded.
@@ -119,6 +193,8 @@ class SamplingEvidence:
         seed: of the request.
         seed_origin: "client" or "server". Trying several seeds and keeping the best multiplies alpha.
         rng: generator of the noise.
+        sequential: looks and decisions; None where a fixed number is drawn.
+        attempt: None where no ledger was kept.
     """
 
     selection: Votes | None
@@ -129,6 +205,8 @@ class SamplingEvidence:
     seed: int
     seed_origin: str
     rng: Rng
+    sequential: SequentialEvidence | None = None
+    attempt: Attempt | None = None
 
 
 class RegionKind(StrEnum):

@@ -108,7 +108,7 @@ def _against_each_other(certificates: Sequence[Certificate]) -> tuple[list[list[
             if _claims(certificate) and against:
                 reasons[position].append(f"contradicts the certificate at position {min(against)}: not both can hold")
         attempts[same] = sum(isinstance(certificates[p].evidence, SamplingEvidence) for p in first.values())
-    return reasons, tuple(_several_attempts(list(attempts.values())))
+    return reasons, (*_several_attempts(list(attempts.values())), *_spent_alpha(certificates))
 
 
 def _claims(c: Certificate) -> bool:
@@ -126,6 +126,20 @@ def _by_input_and_subject(certificates: Sequence[Certificate]) -> dict[tuple[str
 def _statement(c: Certificate) -> tuple[Any, ...]:
     """All that a certificate states; a rerun that reached the same differs in its execution only."""
     return tuple(getattr(c, field.name) for field in fields(c) if field.name != "execution")
+
+
+def _spent_alpha(certificates: Sequence[Certificate]) -> Iterator[str]:
+    """What the ledgers of those who made them say."""
+    spent = [
+        c.evidence.attempt.alpha_spent
+        for c in certificates
+        if isinstance(c.evidence, SamplingEvidence) and c.evidence.attempt and c.evidence.attempt.number > 1
+    ]
+    if spent:
+        yield (
+            f"{len(spent)} certificates come from repeated attempts on their inputs: the best of an input's attempts "
+            f"is wrong with probability up to {max(spent):.3g}"
+        )
 
 
 def _several_attempts(attempts: Sequence[int]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from verifier.backends.device import Device
 from verifier.engine.engine import Engine
 from verifier.engine.executor import LocalExecutor
 from verifier.errors import InvalidProblem
+from verifier.ledger import Ledger
 from verifier.models.compiled import Form
 from verifier.models.registry import Registry
 from verifier.service import Service
@@ -32,7 +33,8 @@ def open_service(settings: Settings, *, exclusive: bool) -> Iterator[Service]:
         device = Device(settings.device, registry, _form(settings.form))
         engine = Engine(LocalExecutor(device))
         try:
-            yield Service(registry, device, engine, settings.max_pending_passes)
+            ledger = Ledger(registry.database, refuse=settings.repeated_attempts == "refuse")
+            yield Service(registry, device, engine, ledger, settings.max_pending_passes)
         finally:
             engine.close()
 

@@ -13,7 +13,7 @@ from scipy.special import ndtr, ndtri
 
 from verifier.errors import InvalidProblem
 from verifier.methods import MAX_DRAWS
-from verifier.rounding import up
+from verifier.rounding import down, up
 from verifier.smoothing.radius import l2_radius
 from verifier.stats import binomial
 
@@ -65,6 +65,21 @@ def draws_for_radius(sigma: float, eps: float, alpha: float) -> int | None:
         else:
             too_few = middle
     return enough
+
+
+def miss_probability(sigma: float, radius: float) -> float:
+    """Phi(-radius / sigma), rounded down: a class that is missed less often holds within the radius.
+
+    Args:
+        sigma: standard deviation of the Gaussian noise, finite, > 0.
+        radius: finite, >= 0.
+    """
+    return float(_lower_tail(-up(np.float64(radius / sigma)), -1))
+
+
+def class_probability(sigma: float, radius: float) -> float:
+    """Phi(radius / sigma), rounded down: what is proved of a class's probability where the radius is. As before."""
+    return float(down(1 - _lower_tail(-down(np.float64(radius / sigma)), +1)))
 
 
 def radius_holds(sigma: float, radius: Floats, k: Integers, n: int, alpha: float) -> Booleans:

@@ -1,13 +1,27 @@
 """How a question is answered: one frozen parameter class per method, valid by construction."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar
+from itertools import pairwise
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
 from verifier.errors import InvalidProblem
+
+FIXED_DRAWS, MOST_DRAWS = 10_000, 100_000
+"""Defaults of n: a fixed number, and the most where draws end early."""
+
+LOOK_STEP = 50
+"""Draws that end early are looked at after multiples of so many."""
+
+MOST_LOOKED_AT = 10_000_000
+"""Largest n where draws end early: the boundaries of more take minutes."""
+
+MOST_RADII = 64
+"""That one request may ask to decide."""
 
 MAX_DRAWS = 2**40
 """Largest n or n0: votes are int64 and counts must stay exact in float64."""
@@ -32,6 +46,28 @@ class Selection(StrEnum):
     """From n0 separate draws that the bound never sees (CERTIFY of Cohen et al. 2019)."""
     SINGLE_STAGE = "single_stage"
     """As the most voted class of the n draws themselves, the bound at alpha/2; n0 is not used."""
+
+
+class Target(StrEnum):
+    """Which class is certified."""
+
+    TOP = "top"
+    """The one that the smoothed classifier seems to answer; see `Selection`."""
+    LABEL = "label"
+    """The input's label. It is fixed before any draw, so nothing has to be selected."""
+
+
+class Stopping(StrEnum):
+    """When the draws of an input end."""
+
+    FIXED = "fixed"
+    """After n of them; nothing is proved before."""
+    DECIDE = "decide"
+    """When each radius asked about is certified or given up."""
+    GRID = "grid"
+    """When the largest multiple of a step that can be certified is found."""
+    ANYTIME = "anytime"
+    """After n of them, or a budget, or a deadline; the radius grows meanwhile and is proved at each look."""
 
 
 class Precision(StrEnum):
@@ -73,19 +109,28 @@ class Rounding(StrEnum):
 
 @dataclass(frozen=True)
 class Smoothing:
-    """Monte Carlo randomised smoothing, CERTIFY with a fixed number of draws.
+    """Monte Carlo randomised smoothing: CERTIFY with a fixed number of draws, or as few as the question needs.
 
     Guarantee: for each input alone, P[the answer is a class and a radius > 0 that do not hold for the
-    smoothed classifier] <= alpha, over the noise draws.
+    smoothed classifier] <= alpha, over the noise draws; however many radii are asked about, whenever the draws end.
 
     Args:
         sigma: standard deviation of the noise per coordinate, in the units of the input; 1e-30..1e30.
-        n0: draws for selecting the class, 1..2^40; not used with selection="single_stage".
-        n: draws for the bound, 1..2^40, and at least `minimum_draws(alpha)`.
+        n0: draws for selecting the class, 1..2^40; not used with selection="single_stage" or target="label".
+        n: draws for the bound, 1..2^40, and at least `minimum_draws(alpha)`; with `decide`, `grid` or `anytime` the
+            most that are taken. None: 10,000, or 100,000 with these.
         alpha: failure probability per input, 1e-100..0.5.
         selection: "n0" or "single_stage".
         runner_up: also bound the runner-up from above (alpha/2 each); larger radii where p_A is far
-            from 1. Not proved together with "single_stage", so refused there.
+            from 1. Not proved together with "single_stage" or with early stopping, so refused there.
+        target: "top", or "label": whether the input's label is certified; all inputs then need labels.
+        decide: radii, rising: each is certified, given up, or undecided when n is spent. At most 64.
+        grid: the largest multiple of this step is found.
+        anytime: the radius grows with the draws, in steps of sigma / sqrt(n) (between sigma/50 and sigma/400).
+        futility: a radius is given up where draws like these have at most this probability in total, were it true;
+            0..0.5, 0 gives up nothing. Not used by `anytime`.
+        max_forward_passes: of one input, selection included; the draws end at the last look within it.
+        max_seconds: after which every input is answered with what is proved by then.
         precision: arithmetic of the forward pass.
         rng: generator of the noise; None takes the device's default.
         noise: family of the noise.
@@ -96,28 +141,74 @@ class Smoothing:
 
     sigma: float
     n0: int = 100
-    n: int = 10_000
+    n: int = cast(int, None)
     alpha: float = 1e-3
     selection: Selection = Selection.N0
     runner_up: bool = False
     precision: Precision = Precision.FLOAT32
     rng: Rng | None = None
     noise: NoiseFamily = NoiseFamily.GAUSSIAN
+    target: Target = Target.TOP
+    decide: tuple[float, ...] = ()
+    grid: float | None = None
+    anytime: bool = False
+    futility: float = 0.05
+    max_forward_passes: int | None = None
+    max_seconds: float | None = None
 
     name: ClassVar[str] = "smoothing"
 
     def __post_init__(self) -> None:
-        _make_plain(self, "sigma", "n0", "n", "alpha")
+        _make_plain(self, "sigma", "n0", "n", "alpha", "grid", "futility", "max_forward_passes", "max_seconds")
+        object.__setattr__(self, "decide", _radii(self.decide))
+        self._check_stopping()
+        if self.n is None:
+            object.__setattr__(self, "n", FIXED_DRAWS if self.stopping is Stopping.FIXED else MOST_DRAWS)
         check_sampling(self.sigma, self.n, self.alpha)
         for name, kind in _CHOICES.items():
             object.__setattr__(self, name, _choice(name, kind, getattr(self, name)))
-        if self.selection is Selection.N0:
+        if self.selection is Selection.N0 and self.target is Target.TOP:
             _check_draws("n0", self.n0)
+        self._check_combination()
+        self._check_budget()
+
+    def _check_stopping(self) -> None:
+        """Refuse more than one way to stop, and steps, shares and times out of range."""
+        given = [name for name in ("decide", "grid", "anytime") if getattr(self, name) not in ((), None, False)]
+        if len(given) > 1:
+            message = f"draws end in one way, got {' and '.join(given)}: choose one"
+            raise InvalidProblem(message, field=f"smoothing.{given[0]}")
+        if self.grid is not None and not (_is_real(self.grid) and 0 < self.grid < math.inf):
+            raise InvalidProblem(f"grid must be a step > 0, got {self.grid}", field="smoothing.grid")
+        if not (_is_real(self.futility) and 0 <= self.futility <= 0.5):
+            raise InvalidProblem(f"futility must be in 0..0.5, got {self.futility}", field="smoothing.futility")
+        if self.max_seconds is not None:
+            _check_range("max_seconds", *_BOUND_RANGES["max_seconds"], self.max_seconds, "smoothing")
+        if self.max_forward_passes is not None:
+            _check_draws("max_forward_passes", self.max_forward_passes)
+
+    def _check_combination(self) -> None:
+        """Refuse what is not proved together."""
         if self.runner_up and self.selection is Selection.SINGLE_STAGE:
             raise InvalidProblem(
                 "runner_up is proved only with selection='n0', got selection='single_stage'; drop one of the two",
                 field="smoothing.runner_up",
             )
+        if self.stopping is not Stopping.FIXED and (self.runner_up or self.selection is Selection.SINGLE_STAGE):
+            field, other = ("runner_up",) * 2 if self.runner_up else ("selection", "single_stage")
+            raise InvalidProblem(
+                f"{self.stopping.value} tests one class that is chosen before its draws: it is not proved together "
+                f"with {other}; drop one of the two",
+                field=f"smoothing.{field}",
+            )
+        if self.target is Target.LABEL and self.selection is Selection.SINGLE_STAGE:
+            raise InvalidProblem(
+                "target='label' selects nothing, got selection='single_stage'; drop one of the two",
+                field="smoothing.selection",
+            )
+
+    def _check_budget(self) -> None:
+        """Refuse draws that could not certify anything, whatever they show."""
         least = minimum_draws(self.bound_alpha)
         if self.n < least:
             raise InvalidProblem(
@@ -126,6 +217,35 @@ class Smoothing:
                 field="smoothing.n",
                 reason="INFEASIBLE",
             )
+        first = self.n if self.stopping is Stopping.FIXED else LOOK_STEP
+        if self.stopping is not Stopping.FIXED and self.n > MOST_LOOKED_AT:
+            raise InvalidProblem(
+                f"draws that end early are at most {MOST_LOOKED_AT:,}, got n = {self.n:,}: draw a fixed number",
+                field="smoothing.n",
+            )
+        if self.n < first:
+            raise InvalidProblem(
+                f"n = {self.n} is less than one step of {LOOK_STEP} draws: allow more, or draw a fixed number",
+                field="smoothing.n",
+                reason="INFEASIBLE",
+            )
+        if self.max_forward_passes is not None and self.max_forward_passes < self.selection_draws + first:
+            what = "the draws, which prove nothing before the last" if first == self.n else f"one step of {first} draws"
+            raise InvalidProblem(
+                f"max_forward_passes = {self.max_forward_passes} ends before {what}: at least "
+                f"{self.selection_draws + first} are needed",
+                field="smoothing.max_forward_passes",
+                reason="INFEASIBLE",
+            )
+
+    @property
+    def stopping(self) -> Stopping:
+        """When the draws end."""
+        if self.decide:
+            return Stopping.DECIDE
+        if self.grid is not None:
+            return Stopping.GRID
+        return Stopping.ANYTIME if self.anytime else Stopping.FIXED
 
     @property
     def radius_sigma(self) -> float:
@@ -140,13 +260,14 @@ class Smoothing:
 
     @property
     def selection_draws(self) -> int:
-        """Draws spent on choosing the class, 0 with selection="single_stage"."""
-        return self.n0 if self.selection is Selection.N0 else 0
+        """Draws spent on choosing the class, 0 with selection="single_stage" and target="label"."""
+        return self.n0 if self.selection is Selection.N0 and self.target is Target.TOP else 0
 
     @property
     def draws(self) -> int:
-        """Forward passes per input."""
-        return self.selection_draws + self.n
+        """Forward passes per input, or the most that it may take."""
+        passes = self.selection_draws + self.n
+        return passes if self.max_forward_passes is None else min(passes, self.max_forward_passes)
 
 
 @dataclass(frozen=True)
@@ -305,6 +426,7 @@ _CHOICES: dict[str, type[StrEnum]] = {
     "precision": Precision,
     "rng": Rng,
     "noise": NoiseFamily,
+    "target": Target,
 }
 
 
@@ -342,17 +464,32 @@ def _check_draws(name: str, value: Any) -> None:
         raise InvalidProblem(f"{name} must be an integer in 1..2^40, got {value}", field=f"smoothing.{name}")
 
 
+def _radii(radii: Any) -> tuple[float, ...]:
+    """Radii to decide, as they came in any sequence; InvalidProblem where they do not rise from above 0."""
+    values = tuple(radii) if isinstance(radii, Iterable) and not isinstance(radii, str) else (radii,)
+    plain = tuple(value.item() if isinstance(value, np.number) else value for value in values)
+    if not all(_is_real(radius) and 0 < radius < math.inf for radius in plain):
+        raise InvalidProblem(f"radii to decide must be finite and > 0, got {list(plain)}", field="smoothing.decide")
+    if any(after <= before for before, after in pairwise(plain)):
+        raise InvalidProblem(f"radii to decide must rise, got {list(plain)}: sort them", field="smoothing.decide")
+    if len(plain) > MOST_RADII:
+        raise InvalidProblem(
+            f"at most {MOST_RADII} radii are decided at once, got {len(plain)}: use a grid", field="smoothing.decide"
+        )
+    return tuple(float(radius) for radius in plain)
+
+
 def _told(end: float) -> str:
     """Whole numbers as they are."""
     return f"{end:,}" if isinstance(end, int) else f"{end:g}"
 
 
-def _check_range(name: str, kind: type, least: float, most: float, value: Any) -> None:
+def _check_range(name: str, kind: type, least: float, most: float, value: Any, method: str = "bounds") -> None:
     right = isinstance(value, int) and not isinstance(value, bool) if kind is int else _is_real(value)
     if not (right and least <= value <= most):
         noun = "an integer" if kind is int else "a number"
         message = f"{name} must be {noun} in {_told(least)}..{_told(most)}, got {value}"
-        raise InvalidProblem(message, field=f"bounds.{name}")
+        raise InvalidProblem(message, field=f"{method}.{name}")
 
 
 def _choice(name: str, kind: type[StrEnum], value: Any, method: str = "smoothing") -> StrEnum | None:

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from verifier import guarantee
-from verifier.certificate import BoundEvidence, Certificate, SamplingEvidence, Subject, Verdict
+from verifier.certificate import BoundEvidence, Certificate, SamplingEvidence, Stopped, Subject, Verdict
+from verifier.chain import chain_of
 from verifier.errors import InvalidProblem
-from verifier.methods import Smoothing
+from verifier.methods import Smoothing, Stopping
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -61,6 +62,7 @@ class Summary:
     Args:
         subject: what all of them speak about.
         method: "smoothing", or the deterministic method; None where the certificates differ.
+        stopping: when the draws ended ("fixed", "decide", "grid", "anytime"); None for bounds, and where they differ.
         grade: of the certificates; None where they differ.
         norm: of the radii; None where the certificates differ.
         n, alpha: draws for the bound and failure probability per input; None where the certificates differ.
@@ -83,6 +85,7 @@ class Summary:
 
     subject: Subject
     method: str | None
+    stopping: str | None
     grade: str | None
     norm: str | None
     n: int | None
@@ -107,8 +110,11 @@ class Summary:
 
     @property
     def clean_accuracy(self) -> float | None:
-        """Accuracy of the smoothed classifier, abstentions counted as wrong; None without labels, and for bounds."""
-        return None if self.largest_possible_radius is None else self.certified_accuracy
+        """Accuracy of the smoothed classifier, abstentions counted as wrong.
+
+        None without labels, for bounds, and where only radii > 0 were asked about.
+        """
+        return self.certified_accuracy if self.stopping in (Stopping.FIXED, Stopping.ANYTIME) else None
 
     @property
     def certified_accuracy(self) -> float | None:
@@ -165,6 +171,7 @@ def summarise(certificates: Sequence[Certificate], radii: Sequence[float] | None
     return Summary(
         subject=subject,
         method=_common([c.method.name for c in certificates]),
+        stopping=_common([c.smoothing.stopping.value for c in certificates]) if sampled else None,
         grade=_common([c.guarantee.grade.value for c in certificates]),
         norm=_common([c.norm.value for c in certificates]),
         n=_common([c.smoothing.n for c in certificates]) if sampled else None,
@@ -295,6 +302,9 @@ def _grid(certificates: Sequence[Certificate]) -> list[float]:
 
     The step is sigma/2, or for bounds a round number. Bounds at one eps are counted at that very number.
     """
+    asked = _common([_asked(c) for c in certificates])
+    if asked:
+        return list(asked)
     if is_sampled(certificates):
         step, largest = max(c.smoothing.sigma for c in certificates) / 2, largest_possible_radius(certificates)
     elif (eps := _common([c.eps for c in certificates])) is not None:
@@ -303,6 +313,16 @@ def _grid(certificates: Sequence[Certificate]) -> list[float]:
         largest = max((c.radius for c in certificates if math.isfinite(c.radius)), default=0.0)
         step = _round_step(largest)
     return [float(f"{number * step:.6g}") for number in range(math.floor(largest / step * (1 + 1e-9)) + 1)]
+
+
+def _asked(c: Certificate) -> tuple[float, ...]:
+    """The radii that the method itself asks about."""
+    if not isinstance(c.method, Smoothing):
+        return ()
+    if c.method.grid is None:
+        return c.method.decide
+    radii = chain_of(c.method)
+    return tuple(radii.radius(number) for number in range(len(radii)))
 
 
 def _round_step(largest: float) -> float:
@@ -317,6 +337,15 @@ def _bounds_that_won(certificates: Sequence[Certificate], counting: Floats) -> d
     """Bound -> how many of the certificates that count it proved, the most frequent first."""
     won = Counter(c.bounds.bound for c, radius in zip(certificates, counting, strict=True) if radius >= 0)
     return dict(won.most_common())
+
+
+def _is_unfinished(c: Certificate) -> bool:
+    """Whether an input's draws ended before something was decided about it."""
+    sequential = c.sampling.sequential
+    if sequential is None:
+        return c.sampling.estimation.n < c.smoothing.n
+    undecided = sequential.stopped is Stopped.DRAWS and c.smoothing.stopping is not Stopping.ANYTIME
+    return undecided or sequential.stopped is Stopped.EARLY
 
 
 def _drawn(c: Certificate) -> int:
@@ -360,9 +389,16 @@ def _warnings(certificates: Sequence[Certificate], labelled: bool) -> Iterator[s
         yield f"{repeated} of {total} inputs repeat earlier ones: the intervals take inputs for independent"
     if not is_sampled(certificates):
         return
-    unfinished = sum(c.sampling.estimation.n < c.smoothing.n for c in certificates)
+    unfinished = sum(_is_unfinished(c) for c in certificates)
     if unfinished:
-        yield f"{unfinished} of {total} inputs stopped before their last draw: they count at no radius"
+        yield f"{unfinished} of {total} inputs stopped before they were decided: more draws or time may prove more"
+    repeated = sum(c.sampling.attempt is not None and c.sampling.attempt.number > 1 for c in certificates)
+    if repeated:
+        spent = max(c.sampling.attempt.alpha_spent for c in certificates if c.sampling.attempt)
+        yield (
+            f"{repeated} of {total} inputs had been tried before: the best of all attempts on one of them is wrong "
+            f"with probability up to {spent:.3g}"
+        )
     saturated = sum(c.sampling.estimation.top_count == c.smoothing.n for c in certificates)
     if saturated >= _SATURATED_SHARE * total:
         yield f"{saturated} of {total} inputs have the largest radius that n draws can prove: more would prove more"

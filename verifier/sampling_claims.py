@@ -12,9 +12,10 @@ import numpy as np
 
 from verifier import guarantee
 from verifier.certificate import SHA256, Certificate, Grade, NoiseModel, Verdict, Votes
-from verifier.methods import Selection
+from verifier.methods import Stopping, Target
 from verifier.problem import Norm
 from verifier.seeds import SEED_BITS
+from verifier.sequential_claims import sequential_claims
 from verifier.stats import binomial
 
 
@@ -23,6 +24,10 @@ def sampling_claims(c: Certificate) -> tuple[str, ...]:
     malformed = [*_words(c), *_counts(c)]
     if malformed:
         return tuple(malformed)
+    if c.smoothing.stopping is not Stopping.FIXED:
+        return tuple(sequential_claims(c))
+    if c.sampling.sequential is not None:
+        return ("a fixed number of draws is looked at once, but looks are stated",)
     return (*_verdict(c), *_bounds(c), *_radius(c))
 
 
@@ -42,6 +47,7 @@ def _words(c: Certificate) -> Iterator[str]:
         yield f"input digest {c.input_digest!r} is no SHA-256: it does not say which input"
     if c.index < 0 or not 0 <= c.sampling.seed < 2**SEED_BITS or c.sampling.seed_origin not in ("client", "server"):
         yield f"index {c.index} and seed {c.sampling.seed} from {c.sampling.seed_origin!r} are none to draw again with"
+    yield from _attempt(c)
     if c.sampling.rng is not c.smoothing.rng:
         yield f"the noise was drawn with rng {c.sampling.rng.value}, but the method states {c.smoothing.rng}"
 
@@ -64,6 +70,12 @@ def _guarantee(c: Certificate) -> Iterator[str]:
         yield f"the guarantee's alpha is {c.guarantee.alpha}, but the bounds were made with {c.smoothing.alpha}"
 
 
+def _attempt(c: Certificate) -> Iterator[str]:
+    attempt = c.sampling.attempt
+    if attempt is not None and not (attempt.number >= 1 and attempt.alpha_spent >= c.smoothing.alpha):
+        yield f"attempt {attempt.number} cannot have spent {attempt.alpha_spent} in all, one alone spends its alpha"
+
+
 # -- counts: can they have been counted? ----------------------------------------------------------------
 
 
@@ -73,14 +85,18 @@ def _counts(c: Certificate) -> Iterator[str]:
     if classes < 2:
         yield f"a classifier has at least 2 classes, {classes} are stated"
     yield from _votes("estimation", estimation, c.smoothing.n, classes)
-    if (selection is not None) != (c.smoothing.selection is Selection.N0):
+    if (selection is not None) != (c.smoothing.selection_draws > 0):
         stated = "states no selection votes" if selection is None else "states selection votes"
-        yield f"the method's selection is {c.smoothing.selection.value}, but the evidence {stated}"
+        chosen = f"selection is {c.smoothing.selection.value}, its target {c.smoothing.target.value}"
+        yield f"the method's {chosen}, but the evidence {stated}"
     if selection is not None:
         yield from _votes("selection", selection, c.smoothing.n0, classes)
         if selection.top != estimation.top:
             yield f"class {selection.top} was selected, but votes for class {estimation.top} are stated"
-    if not _is_most_voted(estimation if selection is None else selection):
+    if c.smoothing.target is Target.LABEL:
+        if c.label is None or estimation.top != c.label:
+            yield f"the label {c.label} was to be certified, but votes for class {estimation.top} are stated"
+    elif not _is_most_voted(estimation if selection is None else selection):
         yield "the class whose votes are stated is not the one that was voted for most where it was chosen"
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from verifier.admission import Admission
@@ -14,9 +14,11 @@ from verifier.backends.base import Backend
 from verifier.backends.device import Device, Shape
 from verifier.backends.table import backend_of, distinct_backends
 from verifier.catalogue import MethodInfo, Price, Progress
+from verifier.certificate import Attempt, Certificate
 from verifier.engine.engine import Delivery, Engine, Request
 from verifier.errors import DeadlineExceeded
-from verifier.methods import Method
+from verifier.ledger import Ledger
+from verifier.methods import Method, Smoothing, Stopping
 from verifier.model import ModelInfo, ModelSource
 from verifier.models.handle import ModelHandle
 from verifier.models.registry import Registry
@@ -57,6 +59,7 @@ class _Call:
 
     Args:
         model, method, seed, shape: as asked.
+        partial: whether undecided inputs are told of.
         deadline: on the loop's clock, or None.
         events: what its reader has not seen yet.
         owed: forward passes admitted and not done yet, for each part in the engine.
@@ -69,6 +72,7 @@ class _Call:
     seed: Seed
     deadline: float | None
     shape: Shape | None
+    partial: bool
     events: "asyncio.Queue[_Event]" = field(default_factory=asyncio.Queue)
     owed: dict[Request, int] = field(default_factory=dict)
     unseen: int = 0
@@ -84,11 +88,19 @@ class Service:
     Its coroutines belong to one event loop. Files, hashing and loading run in threads, devices in the engine.
     """
 
-    def __init__(self, registry: Registry, device: Device, engine: Engine, max_pending_passes: int) -> None:
+    def __init__(
+        self, registry: Registry, device: Device, engine: Engine, ledger: Ledger, max_pending_passes: int
+    ) -> None:
         self._registry = registry
         self._device = device
         self._engine = engine
+        self._ledger = ledger
         self._admission = Admission(max_pending_passes)
+
+    @property
+    def device(self) -> Device:
+        """Where models run."""
+        return self._device
 
     # -- models
 
@@ -166,7 +178,7 @@ class Service:
         """(model digest, price) after every check that `certify` makes; no work is done."""
         handle = await self._load(model)
         price = await self._check(handle, problem, method)
-        self._admission.check_size(price.forward_passes)
+        self._admission.check_size(price.passes)
         return handle.digest, price
 
     async def certify(
@@ -177,6 +189,8 @@ class Service:
         seed: Seed,
         seconds_left: float | None = None,
         shape: Shape | None = None,
+        *,
+        partial: bool = False,
     ) -> AsyncGenerator[Progress]:
         """Answers to one or more parts of inputs, as they are decided.
 
@@ -186,15 +200,18 @@ class Service:
             model: alias or digest, resolved once.
             problems: parts, with consecutive `first_index`; the next is taken when there is room for it.
             method, seed: for all parts.
-            seconds_left: until the caller's deadline.
-            shape: batch shape to round with, to redraw a certificate; None takes the tuned one.
+            seconds_left: until the caller's deadline. Inputs that are not decided shortly before it are answered with
+                what they have proved.
+            shape: batch shape to round with, to redraw a certificate, which is no attempt of its own; None takes the
+                tuned one.
+            partial: whether undecided inputs are told of, whenever they have proved more.
         Raises:
-            DeadlineExceeded: at the measured rate a part cannot be done in time.
-            VerifierError: what `Backend.check`, `Admission.admit` and the engine raise.
+            DeadlineExceeded: at the measured rate a part cannot be done in time, and would prove nothing before.
+            VerifierError: what `Backend.check`, `Admission.admit`, `Ledger.enter` and the engine raise.
         """
         handle = await self._load(model)
         deadline = None if seconds_left is None else asyncio.get_running_loop().time() + seconds_left
-        call = _Call(handle, method, seed, deadline, shape)
+        call = _Call(handle, method, seed, deadline, shape, partial)
         feeder = asyncio.create_task(self._feed(call, problems))
         try:
             ended = False
@@ -229,25 +246,49 @@ class Service:
     async def _submit(self, call: _Call, problem: Problem) -> None:
         backend = backend_of(call.method)
         call.price = price = await self._check(call.model, problem, call.method)
-        self._check_deadline(price, call.deadline)
-        passes = price.forward_passes
+        passes = price.passes
+        self._admission.check_size(passes)
+        self._check_deadline(price, call)
         if call.inputs == 0:
             self._admission.admit(passes, passes / price.seconds if price.seconds else None)
         else:
             await self._admission.wait(passes)
         try:
-            left = None if call.deadline is None else call.deadline - asyncio.get_running_loop().time()
+            attempts = await asyncio.to_thread(self._attempts, call, problem)
+            left = self._seconds_left(call)
             states = await asyncio.to_thread(
-                backend.begin, call.model, problem, call.method, call.seed, self._device, left
+                backend.begin, call.model, problem, call.method, call.seed, self._device, left, attempts
             )
             request = self._request(call, backend, deque(states))
             self._engine.submit(request)
+            self._answer_after(backend.seconds(call.method, self._seconds_left(call)), request)
         except BaseException:
             self._admission.give_back(passes)
             raise
         call.inputs += len(problem)
         call.unseen += 1
         call.owed[request] = passes
+
+    def _attempts(self, call: _Call, problem: Problem) -> list[Attempt]:
+        """What the ledger says of this attempt on each input, where alpha is spent."""
+        if not isinstance(call.method, Smoothing) or call.shape is not None:
+            return []
+        method = replace(call.method, rng=self._device.rng(call.method.rng))
+        return self._ledger.enter(call.model.digest, problem, method, call.seed)
+
+    def _seconds_left(self, call: _Call) -> float | None:
+        return None if call.deadline is None else max(0.0, call.deadline - asyncio.get_running_loop().time())
+
+    def _answer_after(self, seconds: float | None, request: Request) -> None:
+        """End a request then with what it has proved, whatever the engine is busy with."""
+        if seconds is None:
+            return
+        loop = asyncio.get_running_loop()
+
+        def answer() -> None:
+            loop.run_in_executor(None, self._engine.answer_now, request)
+
+        loop.call_later(seconds, answer)
 
     def _request(self, call: _Call, backend: Backend, states: deque[Any]) -> Request:
         """A request whose deliveries are booked on the event loop."""
@@ -257,7 +298,7 @@ class Service:
             with contextlib.suppress(RuntimeError):  # the loop may be closed, and nobody waits any more
                 loop.call_soon_threadsafe(self._book, call, request, delivery)
 
-        request = Request(backend, call.model, call.method, states, deliver, call.shape)
+        request = Request(backend, call.model, call.method, states, deliver, call.shape, partial=call.partial)
         return request
 
     def _book(self, call: _Call, request: Request, delivery: Delivery) -> None:
@@ -269,17 +310,26 @@ class Service:
             call.owed[request] -= done
         self._admission.give_back(done)
         call.forward_passes += delivery.forward_passes
-        progress = Progress(call.model.digest, tuple(delivery.results), call.inputs, call.forward_passes, call.price)
+        progress = Progress(
+            call.model.digest,
+            tuple(delivery.results),
+            call.inputs,
+            call.forward_passes,
+            call.price,
+            tuple(result for result in delivery.partial if isinstance(result, Certificate)),
+        )
         call.events.put_nowait(_Event(progress, part_finished=delivery.finished, error=delivery.error))
 
     async def _check(self, handle: ModelHandle, problem: Problem, method: Method) -> Price:
         """See `Backend.check`; in a thread, because some checks trace the model."""
         return await asyncio.to_thread(backend_of(method).check, handle, problem, method, self._device)
 
-    def _check_deadline(self, price: Price, deadline: float | None) -> None:
-        if price.seconds is None or deadline is None:
+    def _check_deadline(self, price: Price, call: _Call) -> None:
+        """Refuse what would not be done in time, unless what it proves before then is worth having."""
+        left = self._seconds_left(call)
+        early = isinstance(call.method, Smoothing) and call.method.stopping is not Stopping.FIXED
+        if price.seconds is None or left is None or early:
             return
-        left = deadline - asyncio.get_running_loop().time()
         if price.seconds > _DEADLINE_DOUBT * left:
             raise DeadlineExceeded(
                 f"{price.forward_passes:,} forward passes take about {price.seconds:.3g} s on this device, "

@@ -29,6 +29,8 @@ class Settings:
         form: executed form of models: "torchscript", "eager", "inductor", or "" for the device's default.
         max_pending_passes: forward passes admitted at once, over all requests.
         max_model_bytes: of an uploaded file.
+        repeated_attempts: what becomes of a further attempt on an input, with another seed or method: "count" it into
+            the alpha that its certificates state, or "refuse" it.
         tls_cert, tls_key: PEM files of the server's certificate; both or none.
         tls_client_ca: PEM file; clients must then show a certificate that it signed.
         channelz: whether the channelz service is offered.
@@ -43,6 +45,7 @@ class Settings:
     form: str = ""
     max_pending_passes: int = 1_000_000_000
     max_model_bytes: int = 2**30
+    repeated_attempts: str = "count"
     tls_cert: Path | None = None
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
@@ -52,6 +55,10 @@ class Settings:
     def __post_init__(self) -> None:
         if bool(self.tls_cert) != bool(self.tls_key) or (self.tls_client_ca and not self.tls_cert):
             raise InvalidProblem("TLS needs a certificate and its key; a client CA needs both", field="tls_cert")
+        if self.repeated_attempts not in ("count", "refuse"):
+            raise InvalidProblem(
+                f"repeated_attempts must be count or refuse, got {self.repeated_attempts!r}", field="repeated_attempts"
+            )
         for name in ("max_pending_passes", "max_model_bytes"):
             if getattr(self, name) < 1:
                 raise InvalidProblem(f"{name} must be >= 1, got {getattr(self, name)}", field=name)

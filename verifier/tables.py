@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from verifier.certificate import Certificate, SamplingEvidence, Verdict
+from verifier.methods import Smoothing, Stopping
 from verifier.report import P_A_EDGES, Summary
 from verifier.rounding import format_down
 
@@ -39,7 +40,7 @@ def certificates_table(certificates: Sequence[Certificate], limit: int | None = 
         table.add_row(
             str(c.index),
             _or_dash(c.label),
-            Text(c.verdict.value, style=_STYLES[c.verdict]),
+            Text(_told_verdict(c), style=_STYLES[c.verdict]),
             _or_dash(c.prediction),
             _told_radius(c),
             *_told_evidence(c),
@@ -48,6 +49,12 @@ def certificates_table(certificates: Sequence[Certificate], limit: int | None = 
     if len(shown) < len(certificates):
         table.caption = f"and {len(certificates) - len(shown)} more"
     return table
+
+
+def _told_verdict(c: Certificate) -> str:
+    """Who asks about radii is told of them: an input that is given up was not too divided for every radius."""
+    asked_radii = isinstance(c.method, Smoothing) and c.method.stopping in (Stopping.DECIDE, Stopping.GRID)
+    return "not certified" if asked_radii and c.verdict is Verdict.ABSTAINED else c.verdict.value
 
 
 def _told_radius(c: Certificate) -> str:
@@ -77,7 +84,9 @@ def _told_method(summary: Summary) -> str:
         return f"{summary.method or 'several'}, {region}, {summary.grade or 'several grades'}"
     n = "several n" if summary.n is None else f"n {summary.n:,}"
     alpha = "several alpha" if summary.alpha is None else f"alpha {summary.alpha:g}"
-    return f"{n}, {alpha}"
+    if summary.stopping == Stopping.FIXED:
+        return f"{n}, {alpha}"
+    return f"{summary.stopping or 'several'}, {n} at most, {alpha}"
 
 
 def _totals(summary: Summary) -> Table:
@@ -89,11 +98,13 @@ def _totals(summary: Summary) -> Table:
         table.add_row("proved by", ", ".join(f"{bound} {count}" for bound, count in summary.bounds.items()))
     table.add_row("inputs", f"{summary.inputs:,}: {_verdicts(summary)}")
     if summary.correct is not None:
-        accuracy = "clean accuracy" if sampled else "certified and right"
-        remark = " (smoothed, abstaining is wrong)" if sampled else ""
+        clean = summary.clean_accuracy is not None
+        accuracy = "clean accuracy" if clean else "certified and right"
+        remark = " (smoothed, abstaining is wrong)" if clean else ""
         table.add_row(accuracy, f"{_share(summary.correct, summary.inputs)}{remark}")
     if sampled:
-        table.add_row("abstention rate", _share(summary.abstained, summary.inputs))
+        given_up = "abstention rate" if summary.clean_accuracy is not None or summary.correct is None else "given up"
+        table.add_row(given_up, _share(summary.abstained, summary.inputs))
     if summary.boxes < summary.inputs:
         table.add_row("radius", _told_radii(summary))
     rate = "" if summary.draws_per_second is None else f", {summary.draws_per_second:,.0f} a second"

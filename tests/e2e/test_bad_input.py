@@ -25,8 +25,8 @@ from verifier.demo.digits import network
 from verifier.errors import DeadlineExceeded, InvalidProblem, NotFound, Overloaded, Unsupported, VerifierError
 from verifier.methods import Smoothing
 from verifier.model import ModelFormat
+from verifier.v1 import certificate_pb2, methods_pb2, models_pb2, tensor_pb2
 from verifier.v1 import certification_pb2 as pb
-from verifier.v1 import methods_pb2, models_pb2, tensor_pb2
 from verifier.wire.status import DOMAIN, from_status
 
 MODEL = "digits_gauss050"
@@ -203,26 +203,59 @@ PARAMETERS = [
         "runner_up",
     ),
     Case(
-        "stopping decide",
-        lambda r: smoothing_of(r).decide.radii.append(0.5),
-        ("decide", "fixed"),
-        kind=Unsupported,
-        reason="UNSUPPORTED",
+        "decide nothing",
+        lambda r: setattr(smoothing_of(r).decide, "max_n", 5000),
+        ("decide needs at least one radius",),
+        "smoothing.decide",
     ),
     Case(
-        "stopping grid",
-        lambda r: setattr(smoothing_of(r).grid, "step", 0.5),
-        ("grid", "fixed"),
-        kind=Unsupported,
-        reason="UNSUPPORTED",
+        "decide unsorted",
+        lambda r: smoothing_of(r).decide.radii.extend([0.5, 0.25]),
+        ("must rise", "[0.5, 0.25]", "sort them"),
+        "smoothing.decide",
     ),
     Case(
-        "stopping anytime",
-        lambda r: setattr(smoothing_of(r).anytime, "max_n", 5),
-        ("anytime", "fixed"),
-        kind=Unsupported,
-        reason="UNSUPPORTED",
+        "decide negative",
+        lambda r: smoothing_of(r).decide.radii.extend([-0.5, 0.25]),
+        ("finite and > 0", "-0.5"),
+        "smoothing.decide",
     ),
+    Case(
+        "decide beyond reach",
+        lambda r: smoothing_of(r).decide.radii.extend([0.5, 2.5]),
+        ("decide = 2.5 is out of reach", "prove at most 1.905728"),
+        "smoothing.decide",
+        reason="INFEASIBLE",
+    ),
+    Case(
+        "decide with too much futility",
+        lambda r: smoothing_of(r).decide.MergeFrom(methods_pb2.DecideStopping(radii=[0.5], futility=0.6)),
+        ("futility must be in 0..0.5", "got 0.6"),
+        "smoothing.futility",
+    ),
+    Case(
+        "grid 0",
+        lambda r: smoothing_of(r).grid.SetInParent(),
+        ("grid must be a step > 0", "got 0.0"),
+        "smoothing.grid",
+    ),
+    Case(
+        "anytime below a step",
+        lambda r: setattr(smoothing_of(r).anytime, "max_n", 45),
+        ("n = 45", "one step of 50 draws"),
+        "smoothing.n",
+        reason="INFEASIBLE",
+    ),
+    Case(
+        "a budget below a step",
+        lambda r: smoothing_of(r).MergeFrom(
+            methods_pb2.Smoothing(anytime=methods_pb2.AnytimeStopping(), max_forward_passes=60)
+        ),
+        ("max_forward_passes = 60", "at least", "are needed"),
+        "smoothing.max_forward_passes",
+        reason="INFEASIBLE",
+    ),
+    Case("no time", put("max_seconds", 0.0), ("max_seconds must be", "got 0.0"), "smoothing.max_seconds"),
     Case(
         "TF32 on a CPU",
         put("precision", methods_pb2.PRECISION_TF32),
@@ -514,11 +547,15 @@ def test_a_later_part_waits_for_room_where_a_first_one_is_refused(busy: Any, stu
 
 
 def test_a_deadline_ends_the_call(stubs: Stubs, digits: Any) -> None:
+    """With what is proved by then, which of a fixed number of draws is nothing: the counts say how far they came."""
     request = pb.StreamCertifyRequest(
         spec=spec("digits_std", Smoothing(sigma=0.5, n0=1, n=1_900_000)), inline=inline(digits.x[:10])
     )
-    found = refusal(lambda: stubs.certification.StreamCertify(request, timeout=0.3))
-    assert found.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    answers = [c for answer in stubs.certification.StreamCertify(request, timeout=1.5) for c in answer.certificates]
+    assert sorted(c.index for c in answers) == list(range(10))
+    assert answers[-1].verdict == certificate_pb2.VERDICT_UNKNOWN
+    assert answers[-1].radius == 0
+    assert all(c.sampling.estimation.n <= 1_900_000 for c in answers)
 
 
 def test_a_deadline_too_short_is_refused_up_front(client: verifier.Client, stubs: Stubs, digits: Any) -> None:

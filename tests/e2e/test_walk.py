@@ -41,8 +41,15 @@ def by_index(certificates: Sequence[Certificate]) -> list[Certificate]:
 
 
 def told(certificates: Sequence[Certificate]) -> list[Any]:
-    """All that certificates state but how long it took and on which batch, in the order of the inputs."""
-    return [dataclasses.replace(c, execution=None) for c in by_index(certificates)]  # type: ignore[arg-type]
+    """All that certificates state but time, batch and attempt, in the order of the inputs."""
+    return [
+        dataclasses.replace(
+            c,
+            execution=None,  # type: ignore[arg-type]
+            evidence=dataclasses.replace(c.sampling, attempt=None),
+        )
+        for c in by_index(certificates)
+    ]
 
 
 def from_messages(messages: Sequence[Any]) -> list[Certificate]:

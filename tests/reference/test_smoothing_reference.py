@@ -5,6 +5,7 @@ less than a hundredth of the smallest guard.
 """
 
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from verifier import guarantee
 from verifier.rounding import format_down
 from verifier.smoothing.radius import l2_radius, l2_radius_two_sided
 from verifier.stats.binomial import clopper_pearson_lower, clopper_pearson_upper, complement_holds, holds, upper_holds
+from verifier.stats.sequential import SpendingPlan, boundaries
 
 PATH = Path(__file__).resolve().parents[2].parent / "shared" / "reference" / "smoothing.json"
 LARGEST_LOSS = 1e-7
@@ -25,6 +27,13 @@ pytestmark = pytest.mark.skipif(
     not PATH.exists(), reason="the reference file lies beside the checkout, and is not there"
 )
 REFERENCE: dict[str, Any] = json.loads(PATH.read_text()) if PATH.exists() else {}
+
+
+@pytest.mark.parametrize("case", REFERENCE.get("sequential_exact", []), ids=lambda case: case["p0"])
+def test_boundaries_are_those_of_exact_rationals(case: dict[str, Any]) -> None:
+    plan = SpendingPlan(tuple(case["looks"]), tuple(float(Fraction(share)) for share in case["cumulative_spend"]))
+    missed, alpha = 1 - Fraction(case["p0"]), float(Fraction(case["alpha"]))
+    assert boundaries(float(missed), alpha, plan).tolist() == case["certify_if_count_ge"]
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,8 @@ from builders import certificate, execution, votes_for
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from verifier.certificate import Certificate, Grade, NoiseModel, Verdict, Votes
+from verifier.certificate import Attempt, Certificate, Grade, NoiseModel, RadiusVerdict, Stopped, Verdict, Votes
+from verifier.chain import Reached, chain_of
 from verifier.check import check_all, check_certificate
 from verifier.errors import InvalidProblem
 from verifier.methods import MAX_DRAWS, Precision, Rng, Selection, Smoothing, minimum_draws
@@ -360,3 +361,91 @@ def test_two_predictions_for_one_input_cannot_both_hold() -> None:
         ("contradicts the certificate at position 1: not both can hold",),
         ("contradicts the certificate at position 0: not both can hold",),
     ]
+
+
+# -- draws that end early
+
+
+EARLY = [
+    Smoothing(0.5, n0=20, decide=(0.25, 0.5), n=3000),
+    Smoothing(0.5, n0=20, grid=0.1, n=3000),
+    Smoothing(0.5, n0=20, anytime=True, n=600),
+]
+
+
+@st.composite
+def looked_at(draw: st.DrawFn) -> Certificate:
+    """By a method whose draws end early: settled, or cut off on the way."""
+    method = draw(st.sampled_from(EARLY))
+    chain, share = chain_of(method), draw(st.sampled_from([0.5, 0.75, 0.9, 1.0]))
+    reached, counts, drawn = Reached(), [0], 0
+    while (look := chain.next_look(reached)) is not None and draw(st.integers(0, 30)):
+        counts.append(counts[-1] + min(look - drawn, max(0, round(share * (look - drawn)) + draw(st.integers(-2, 2)))))
+        drawn, reached = look, chain.advance(reached, counts[-1])
+    return certificate(votes_for(counts[-1], drawn), method, [20, 0, 0, 0], counts=counts[1:])
+
+
+@audit_settings
+@given(looked_at())
+def test_what_looks_prove_holds(made: Certificate) -> None:
+    assert check_certificate(made) == ()
+    assert check_certificate(certificate_from_json(certificate_to_json(made))) == ()
+
+
+def changed_looks(made: Certificate, **changes: Any) -> Certificate:
+    assert made.sampling.sequential is not None
+    looks = dataclasses.replace(made.sampling.sequential, **changes)
+    return dataclasses.replace(made, evidence=dataclasses.replace(made.sampling, sequential=looks))
+
+
+@audit_settings
+@given(looked_at(), st.data())
+def test_no_touched_look_holds(made: Certificate, data: st.DataObject) -> None:
+    """Whoever changes a count, a look, a decision, the reason of the end, the radius or the verdict is found out."""
+    stated = made.sampling.sequential
+    assert stated is not None
+    touched = [changed_looks(made, plan="geometric-2"), dataclasses.replace(made, radius=made.radius + 0.1)]
+    touched += [changed_looks(made, stopped=other) for other in Stopped if other is not stated.stopped]
+    touched += [changed_looks(made, decisions=stated.decisions[1:]), changed_looks(made, looks=(*stated.looks, 10**6))]
+    touched.append(dataclasses.replace(made, evidence=dataclasses.replace(made.sampling, sequential=None)))
+    if stated.counts:
+        place = data.draw(st.integers(0, len(stated.counts) - 1))
+        counts = list(stated.counts)
+        counts[place] = stated.looks[place] + 1
+        touched += [changed_looks(made, counts=tuple(counts)), changed_looks(made, counts=stated.counts[:-1])]
+        decision = stated.decisions[0]
+        other = data.draw(st.sampled_from([verdict for verdict in RadiusVerdict if verdict is not decision.verdict]))
+        wrong = dataclasses.replace(decision, verdict=other)
+        touched.append(changed_looks(made, decisions=(wrong, *stated.decisions[1:])))
+    for certificate_ in touched:
+        assert check_certificate(certificate_) != ()
+
+
+def test_a_boundary_missed_by_one_vote_proves_nothing() -> None:
+    """The least votes that certify 0.5 at the third look, and one fewer."""
+    method = EARLY[0]
+    chain = chain_of(method)
+    start = chain.replay([48, 94])
+    least = next(votes for votes in range(94, 151) if chain.advance(start, votes).certified == 2)
+    made = certificate(votes_for(least, 150), method, counts=[48, 94, least])
+    assert (made.radius, check_certificate(made)) == (0.5, ())
+    fewer = certificate(votes_for(least - 1, 150), method, counts=[48, 94, least - 1])
+    assert fewer.radius == 0.25
+    claimed = dataclasses.replace(
+        made,
+        evidence=dataclasses.replace(
+            made.sampling,
+            estimation=fewer.sampling.estimation,
+            sequential=dataclasses.replace(made.sampling.sequential, counts=(48, 94, least - 1)),  # type: ignore[type-var]
+        ),
+    )
+    assert any("radius 0.5 is claimed, the looks prove 0.25" in reason for reason in check_certificate(claimed))
+
+
+def test_an_attempt_cannot_spend_less_than_its_alpha() -> None:
+    made = certificate(votes_for(1000, 1000), Smoothing(0.5, n=1000))
+    for attempt, holds in ((Attempt(1, 0.001), True), (Attempt(3, 0.003), True), (Attempt(2, 0.0005), False)):
+        with_attempt = dataclasses.replace(made, evidence=dataclasses.replace(made.sampling, attempt=attempt))
+        assert (check_certificate(with_attempt) == ()) == holds
+        warned = any("repeated attempts" in warning for warning in check_all([with_attempt]).warnings)
+        assert warned == (attempt.number > 1)

@@ -137,7 +137,7 @@ def test_warnings() -> None:
         "only 5 of 6 inputs have labels: these figures ignore them, and are no accuracy",
         "the certificates were made with different parameters: their radii are not comparable one to one",
         "1 of 6 inputs repeat earlier ones: the intervals take inputs for independent",
-        "1 of 6 inputs stopped before their last draw: they count at no radius",
+        "1 of 6 inputs stopped before they were decided: more draws or time may prove more",
         "2 of 6 inputs have the largest radius that n draws can prove: more would prove more",
     )
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from verifier.backends.device import Device, Shape
 from verifier.catalogue import MethodInfo, Price
-from verifier.certificate import Certificate, SmoothedPrediction
+from verifier.certificate import Attempt, Certificate, SmoothedPrediction
 from verifier.errors import InvalidProblem
 from verifier.methods import Method
 from verifier.models.handle import ModelHandle
@@ -39,6 +39,11 @@ class Ready(Protocol):
         """Rows of a step, over all inputs together."""
         ...
 
+    @property
+    def rows_per_round(self) -> int:
+        """Rows that take no longer than one of them: steps are filled up to a multiple."""
+        ...
+
 
 class Backend(Protocol):
     """One certification method: states in, states out, same order.
@@ -67,6 +72,14 @@ class Backend(Protocol):
         """Requests of one model and one group share steps."""
         ...
 
+    def seconds(self, method: Method, seconds_left: float | None) -> float | None:
+        """After how long a request is to be answered with `so_far`; None: when it is done, or by the method itself.
+
+        Args:
+            seconds_left: until the caller's deadline, or None.
+        """
+        ...
+
     def begin(
         self,
         model: ModelHandle,
@@ -75,17 +88,27 @@ class Backend(Protocol):
         seed: Seed,
         device: Device,
         seconds_left: float | None = None,
+        attempts: Sequence[Attempt | None] = (),
         /,
     ) -> list[Any]:
         """One state per input; cheap.
 
         Args:
             seconds_left: until the caller's deadline; methods that can answer early do so before it.
+            attempts: on each input, as the ledger has them, where the method spends alpha.
         """
         ...
 
     def wanted(self, state: Any) -> int:
         """How many more rows would help this input; 0 once it is decided."""
+        ...
+
+    def welcome(self, state: Any) -> int:
+        """How many rows may help where there is room for them, >= `wanted`; they never change the answer."""
+        ...
+
+    def grew(self, before: Any, after: Any) -> bool:
+        """Whether an input has proved more than before."""
         ...
 
     def spent(self, state: Any) -> int:

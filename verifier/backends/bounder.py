@@ -103,6 +103,7 @@ class ReadyNetwork:
     network: Network
     seconds: dict[Hashable, float] = field(default_factory=dict)
     rows_per_step: int = 1024
+    rows_per_round: int = 1
 
     def step(self, states: Sequence[BoundState], seconds: float) -> list[BoundState]:
         """Tasks for about so long, the one that most inputs wait for first."""

@@ -20,6 +20,7 @@ from verifier.bounds.network import refinable
 from verifier.bounds.region import covering_radius
 from verifier.catalogue import MethodInfo, Price
 from verifier.certificate import (
+    Attempt,
     BoundEvidence,
     Certificate,
     Execution,
@@ -121,6 +122,10 @@ class BoundsBackend:
         """See `Backend.group`: methods take turns, each in batches of its own."""
         return method
 
+    def seconds(self, _method: Method, _seconds_left: float | None) -> float | None:
+        """See `Backend.seconds`: a state knows its own end."""
+        return None
+
     def begin(
         self,
         model: ModelHandle,
@@ -129,6 +134,7 @@ class BoundsBackend:
         seed: Seed,
         device: Device,
         seconds_left: float | None = None,
+        _attempts: Sequence[Attempt | None] = (),
     ) -> list[BoundState]:
         """See `Backend.begin`."""
         assert isinstance(method, BoundMethod)
@@ -145,6 +151,14 @@ class BoundsBackend:
     def wanted(self, state: BoundState) -> int:
         """See `Backend.wanted`."""
         return 0 if state.course.stage is Stage.DONE else 1
+
+    def welcome(self, state: BoundState) -> int:
+        """See `Backend.welcome`."""
+        return self.wanted(state)
+
+    def grew(self, _before: BoundState, _after: BoundState) -> bool:
+        """See `Backend.grew`: nothing is proved before the audit, which is the last step."""
+        return False
 
     def spent(self, state: BoundState) -> int:
         """See `Backend.spent`."""

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Barrier, RLock
 from typing import Any, TypeVar
@@ -77,6 +77,7 @@ class ReadyModel:
     Attributes:
         rate: rows a second of all lanes together, as measured last.
         execution: what certificates say about how they were computed, but for the times.
+        drawn, computed: draws taken, and rows of the batches that took them.
     """
 
     def __init__(
@@ -92,25 +93,23 @@ class ReadyModel:
         self.precision = precision
         self.shape = shape
         self.rate = 0.0
-        self.execution = Execution(
-            device=str(handle.device),
-            device_name=device.name,
-            batch_rows=shape.batch_rows,
-            form=shape.form.value,
-            row_exact=row_exact,
-            versions=device.versions,
-            started=0.0,
-            seconds=0.0,
+        self.execution = replace(
+            device.execution, batch_rows=shape.batch_rows, form=shape.form.value, row_exact=row_exact
         )
+        self.drawn = self.computed = 0
         self._device = device
         self._forward = forward
         self._lanes: dict[Rng, list[Lane]] = {}
 
     @property
+    def rows_per_round(self) -> int:
+        """Rows of one batch on every lane."""
+        return self.shape.batch_rows * self._device.lanes
+
+    @property
     def rows_per_step(self) -> int:
         """Rows of a device step: whole batches on every lane, about `STEP_SECONDS` long."""
-        round_of_batches = self.shape.batch_rows * self._device.lanes
-        return round_of_batches * max(1, round(self.rate * STEP_SECONDS / round_of_batches))
+        return self.rows_per_round * max(1, round(self.rate * STEP_SECONDS / self.rows_per_round))
 
     def count(self, segments: Sequence[Segment], slots: int, rng: Rng) -> NDArray[np.int64]:
         """Votes [slots, K + 1] of the segments; see `sampler.count`."""
@@ -118,6 +117,8 @@ class ReadyModel:
         with _arithmetic(self.handle.device, self.precision):
             votes = count(self._lanes_of(rng), self._device.pool, segments, self.shape.batch_rows, slots)
         rows = sum(segment.rows for segment in segments)
+        self.drawn += rows
+        self.computed += -(-rows // self.shape.batch_rows) * self.shape.batch_rows
         if rows >= self.shape.batch_rows * self._device.lanes:
             self.rate += _RATE_MEMORY * (rows / (time.perf_counter() - started) - self.rate)
         return votes
@@ -157,6 +158,8 @@ class Device:
         name: "auto", "cpu", "cuda" or "cuda:0"; auto takes a GPU where there is one.
         registry: keeps the tuned batch shapes, so that a restarted server rounds as it did before; or None.
         form: executed form of the models; None takes the device's default.
+    Attributes:
+        execution: of what was never run: no batch, no form.
     Raises:
         Unsupported: no such device on this machine.
     """
@@ -172,6 +175,7 @@ class Device:
             "scipy": scipy.__version__,
             "python": platform.python_version(),
         }
+        self.execution = Execution(str(self.device), self.name, 0, "", False, self.versions, 0.0, 0.0)
         self._registry = registry
         self.lanes = torch.get_num_threads() if self.device.type == "cpu" else 1
         self.pool = _lane_pool(self.lanes, self.device)
@@ -192,6 +196,11 @@ class Device:
         """Rows a second measured last for this model, or None where it was not run yet."""
         ready = self._ready.get((digest, precision, None))
         return ready.rate if ready else None
+
+    def rows(self, digest: str, precision: Precision) -> tuple[int, int]:
+        """(draws, rows of batches) computed for this model since it was made ready."""
+        ready = self._ready.get((digest, precision, None))
+        return (ready.drawn, ready.computed) if ready else (0, 0)
 
     def prepare(self, handle: ModelHandle, precision: Precision, shape: Shape | None = None) -> ReadyModel:
         """The model made ready; tuned on first use, unless a shape is asked for (to redraw a certificate).

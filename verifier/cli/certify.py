@@ -149,6 +149,8 @@ def _print_price(price: Price, method: CertifyingMethod, as_json: bool, *, boxes
         click.echo(json.dumps(facts))
         return
     work = f"{price.forward_passes:,} forward passes"
+    if price.expected_passes is not None:
+        work = f"at most {work}, on average about {price.expected_passes:,}"
     if isinstance(method, BoundMethod):
         work = f"work of about {work}"
     if price.seconds is not None:

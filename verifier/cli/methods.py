@@ -16,7 +16,6 @@ from verifier.client.asked import Regions
 from verifier.errors import InvalidProblem
 from verifier.methods import (
     BOUND_METHODS,
-    BoundMethod,
     CertifyingMethod,
     Ladder,
     Precision,
@@ -25,6 +24,8 @@ from verifier.methods import (
     Selection,
     Semantics,
     Smoothing,
+    Stopping,
+    Target,
 )
 
 _KINDS: tuple[type[CertifyingMethod], ...] = (Smoothing, *BOUND_METHODS)
@@ -47,6 +48,20 @@ class _Size(click.ParamType[int]):
         if match is None:
             self.fail(f"{value!r} is no size: give bytes, or 512M, 2G", parameter, context)
         return int(match[1]) * _SIZES[match[2].upper()]
+
+
+class _Radii(click.ParamType["tuple[float, ...]"]):
+    """Numbers with commas between them."""
+
+    name = "radii"
+
+    def convert(
+        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
+    ) -> tuple[float, ...]:
+        try:
+            return tuple(float(radius) for radius in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} are no radii: give numbers, as in 0.25,0.5", parameter, context)
 
 
 class _End(click.ParamType["NDArray[Any] | float"]):
@@ -74,7 +89,9 @@ def _file(help_text: str, *names: str) -> Callable[[Command], Command]:
 _SMOOTHING = (
     click.option("--sigma", type=float, help="Smoothing: standard deviation of the noise, in the input's units."),
     click.option("--n0", type=int, default=100, show_default=True, help="Smoothing: draws for selecting the class."),
-    click.option("--n", type=int, default=10_000, show_default=True, help="Smoothing: draws for the bound."),
+    click.option(
+        "--n", type=int, help="Smoothing: draws for the bound [default: 10000; the most, 100000, where they end early]."
+    ),
     click.option("--alpha", type=float, default=0.001, show_default=True, help="Smoothing: failure probability."),
     click.option(
         "--selection",
@@ -92,7 +109,28 @@ _SMOOTHING = (
         help="Smoothing: arithmetic of the forward pass.",
     ),
     click.option("--rng", type=RNG, help="Smoothing: generator of the noise; default: the device's."),
+    click.option("--decide", type=_Radii(), help="Smoothing: radii to decide, 0.25,0.5,1: as few draws as that takes."),
+    click.option("--grid", type=float, help="Smoothing: find the largest multiple of this step, likewise."),
+    click.option("--anytime", is_flag=True, help="Smoothing: a radius that grows with the draws, until a budget ends."),
+    click.option(
+        "--target",
+        default="top",
+        show_default=True,
+        type=click.Choice([target.value for target in Target]),
+        help="Smoothing: certify the likeliest class, or the label: that needs no selection.",
+    ),
+    click.option(
+        "--futility",
+        type=float,
+        default=0.05,
+        show_default=True,
+        help="Smoothing: risk of giving up a radius that holds, with --decide and --grid.",
+    ),
+    click.option(
+        "--max-forward-passes", type=int, help="Smoothing: of one input; then the best that is proved is answered."
+    ),
 )
+_BUDGET = (click.option("--max-seconds", type=float, help="Answer the best that is proved after so long."),)
 _BOUNDS = (
     click.option(
         "--semantics",
@@ -124,7 +162,6 @@ _BOUNDS = (
         show_default=True,
         help="Bounds: of temporary tensors, in bytes or as 512M, 2G.",
     ),
-    click.option("--max-seconds", type=float, help="Bounds: answer the best that is proved after so long."),
     click.option(
         "--steps", type=int, default=20, show_default=True, help="alpha-crown, ladder: of Adam, for each evaluation."
     ),
@@ -156,7 +193,7 @@ method_option = click.option(
 
 def parameter_options(command: Command) -> Command:
     """The parameters of all methods, for `chosen_method`."""
-    for option in reversed((*_SMOOTHING, *_BOUNDS)):
+    for option in reversed((*_SMOOTHING, *_BOUNDS, *_BUDGET)):
         command = option(command)
     return command
 
@@ -188,6 +225,8 @@ def chosen_method(options: dict[str, Any]) -> CertifyingMethod:
             f"--method {Ladder.name}, or another that `verifier methods` lists",
             field="smoothing.sigma",
         )
+    if given.get("decide") is None:
+        given["decide"] = ()
     return kind(**{name: value for name, value in given.items() if name in own})
 
 
@@ -207,4 +246,4 @@ def region_of(options: dict[str, Any]) -> Regions:
 
 def expected_passes(method: CertifyingMethod) -> int | None:
     """Forward passes per input, where they are known before."""
-    return None if isinstance(method, BoundMethod) else method.draws
+    return method.draws if isinstance(method, Smoothing) and method.stopping is Stopping.FIXED else None

@@ -17,6 +17,11 @@ from verifier.version import __version__
 @click.option("--device", help="auto (default), cpu or cuda:N.")
 @click.option("--form", help="Executed form of models: torchscript, eager or inductor (torch.compile).")
 @click.option("--max-pending-passes", type=int, help="Forward passes admitted at once; default 1e9.")
+@click.option(
+    "--repeated-attempts",
+    type=click.Choice(["count", "refuse"]),
+    help="Further attempts on an input: count them into alpha (default), or refuse them.",
+)
 @click.option("--tls-cert", type=click.Path(path_type=Path), help="PEM file of the server's certificate.")
 @click.option("--tls-key", type=click.Path(path_type=Path), help="PEM file of its key.")
 @click.option("--tls-client-ca", type=click.Path(path_type=Path), help="PEM file; clients must show a certificate.")

@@ -99,6 +99,7 @@ class AsyncClient:
         seed: int | None = None,
         timeout: float | None = None,
         on_progress: OnProgress | None = None,
+        partial: bool = False,
         **asked: Unpack[Asked],
     ) -> AsyncGenerator[Certificate]:
         """Certificates, each as soon as it is decided, with the index of its input.
@@ -108,13 +109,14 @@ class AsyncClient:
             x: inputs [B, *shape], float32; None where boxes are given.
             method: how.
             seed: 0..2^63-1; the same seed, inputs and device give the same votes. Default: a fresh one.
-            timeout: seconds for the whole call. Deterministic methods answer before it with what they have proved.
+            timeout: seconds for the whole call. What is not decided shortly before is answered with what is proved.
             on_progress: called with the progress after each group.
+            partial: whether the progress tells what undecided inputs have proved, as their radii grow.
             asked: labels, norm, eps; domain, weights, lower and upper (see `Asked`).
         Raises:
             VerifierError: see the kinds in `verifier.errors`. Certificates that came before stay valid.
         """
-        groups = self._groups(model, x, method, asked, seed, timeout, on_progress)
+        groups = self._groups(model, x, method, asked, seed, timeout, on_progress, partial)
         async with aclosing(groups):
             async for group in groups:
                 for certificate in group:
@@ -129,11 +131,13 @@ class AsyncClient:
         seed: int | None,
         timeout: float | None,
         on_progress: OnProgress | None,
+        partial: bool,
     ) -> AsyncGenerator[list[Certificate]]:
         problem = problem_of(x, method, asked)
         seed_or_fresh(seed)  # refused alike on both faces
         name = await self._resolve(model)
-        async with aclosing(self._service.certify(name, problem, method, seed, timeout)) as groups:
+        answers = self._service.certify(name, problem, method, seed, timeout, partial=partial)
+        async with aclosing(answers) as groups:
             async for group in groups:
                 if on_progress is not None:
                     on_progress(group)

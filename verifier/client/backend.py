@@ -39,9 +39,16 @@ class ServiceFace(Protocol):
         ...
 
     def certify(
-        self, model: str, problem: Problem, method: CertifyingMethod, seed: int | None, timeout: float | None
+        self,
+        model: str,
+        problem: Problem,
+        method: CertifyingMethod,
+        seed: int | None,
+        timeout: float | None,
+        *,
+        partial: bool,
     ) -> AsyncGenerator[Progress]:
-        """Certificates as they are decided."""
+        """Certificates as they are decided; with `partial`, also of undecided inputs, as their radii grow."""
         ...
 
     async def predict(

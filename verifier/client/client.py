@@ -73,12 +73,13 @@ class Client:
         seed: int | None = None,
         timeout: float | None = None,
         on_progress: OnProgress | None = None,
+        partial: bool = False,
         **asked: Unpack[Asked],
     ) -> Iterator[Certificate]:
         """See `AsyncClient.certify`. Leaving the loop early cancels the rest."""
         if self._loop.is_closed():
             raise WorkerLost("this client is closed: open another")
-        groups = self._client._groups(model, x, method, asked, seed, timeout, on_progress)
+        groups = self._client._groups(model, x, method, asked, seed, timeout, on_progress, partial)
         with _Pump(groups, self._loop) as pump:
             self._pumps.add(pump)
             try:

@@ -29,7 +29,8 @@ class EmbeddedService:
         self._opening = asyncio.Lock()
         self._opened: Service | None = None
 
-    async def _service(self) -> "Service":
+    async def opened(self) -> "Service":
+        """The service itself."""
         async with self._opening:
             if self._opened is None:
                 self._opened = await asyncio.to_thread(self._open)
@@ -47,7 +48,7 @@ class EmbeddedService:
 
     async def add_model(self, file: Path, source: ModelSource, alias: str, move_alias: bool) -> ModelInfo:
         """See `ServiceFace`."""
-        service = await self._service()
+        service = await self.opened()
         upload = service.begin_upload()
         try:
             with file.open("rb") as stream:
@@ -60,11 +61,11 @@ class EmbeddedService:
 
     async def get_model(self, name: str) -> ModelInfo:
         """See `ServiceFace`."""
-        return await (await self._service()).get_model(name)
+        return await (await self.opened()).get_model(name)
 
     async def list_models(self) -> list[ModelInfo]:
         """See `ServiceFace`."""
-        service = await self._service()
+        service = await self.opened()
         models, token = await service.list_models(0, "")
         listed = list(models)
         while token:
@@ -74,22 +75,29 @@ class EmbeddedService:
 
     async def remove_model(self, name: str) -> None:
         """See `ServiceFace`."""
-        await (await self._service()).remove_model(name)
+        await (await self.opened()).remove_model(name)
 
     async def methods(self) -> list[MethodInfo]:
         """See `ServiceFace`."""
-        return (await self._service()).methods()
+        return (await self.opened()).methods()
 
     async def price(self, model: str, problem: Problem, method: CertifyingMethod) -> Price:
         """See `ServiceFace`."""
-        _, price = await (await self._service()).price(model, problem, method)
+        _, price = await (await self.opened()).price(model, problem, method)
         return price
 
     async def certify(
-        self, model: str, problem: Problem, method: CertifyingMethod, seed: int | None, timeout: float | None
+        self,
+        model: str,
+        problem: Problem,
+        method: CertifyingMethod,
+        seed: int | None,
+        timeout: float | None,
+        *,
+        partial: bool,
     ) -> AsyncGenerator[Progress]:
         """See `ServiceFace`."""
-        async with aclosing(self._run(model, problem, method, seed, timeout)) as groups:
+        async with aclosing(self._run(model, problem, method, seed, timeout, partial)) as groups:
             async for group in groups:
                 yield group
 
@@ -104,11 +112,18 @@ class EmbeddedService:
         return sorted(answers, key=lambda answer: answer.index)
 
     async def _run(
-        self, model: str, problem: Problem, method: Method, seed: int | None, timeout: float | None
+        self,
+        model: str,
+        problem: Problem,
+        method: Method,
+        seed: int | None,
+        timeout: float | None,
+        partial: bool = False,
     ) -> AsyncGenerator[Progress]:
-        service = await self._service()
+        service = await self.opened()
         deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
-        async with aclosing(service.certify(model, _each([problem]), method, seed_or_fresh(seed), timeout)) as groups:
+        answers = service.certify(model, _each([problem]), method, seed_or_fresh(seed), timeout, partial=partial)
+        async with aclosing(answers) as groups:
             while True:
                 try:
                     async with asyncio.timeout_at(deadline):
@@ -124,7 +139,7 @@ class EmbeddedService:
         self, model: str, problems: Sequence[Problem], method: Smoothing, seed: int, batch_rows: int, form: str
     ) -> list[Certificate]:
         """Certificates of the problems drawn again, with the batch shape that the old ones name."""
-        service = await self._service()
+        service = await self.opened()
         from verifier.backends.device import Shape
         from verifier.models.compiled import Form
 

@@ -2,14 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from verifier.certificate import BoundEvidence, Certificate, Execution, SamplingEvidence
+from verifier.certificate import BoundEvidence, Certificate, Execution, SamplingEvidence, Stopped
 from verifier.client.asked import Asked, Regions
 from verifier.client.client import Client
 from verifier.errors import InvalidProblem
@@ -44,7 +44,8 @@ def redraw(
 ) -> list[Redrawn]:
     """Compute each certificate again: votes from the same seed, stream and batch shape; bounds at the stated radius.
 
-    Deterministic certificates that certify nothing have nothing to compute again, and are left out.
+    Deterministic certificates that certify nothing have nothing to compute again, and are left out; so are votes that a
+    deadline cut off before the first look.
 
     Args:
         client: of an embedded service.
@@ -56,7 +57,7 @@ def redraw(
         InvalidProblem: another model, or an input or region that is not the one that was certified.
     """
     digest = client.resolve(model)
-    sampled = [c for c in certificates if isinstance(c.evidence, SamplingEvidence)]
+    sampled = [c for c in certificates if isinstance(c.evidence, SamplingEvidence) and _has_draws(c)]
     proved = [c for c in certificates if isinstance(c.evidence, BoundEvidence) and c.certified]
     answers = [*_redraw(client, digest, x, sampled), *_recompute(client, digest, x, proved, regions or Regions())]
     return sorted(answers, key=lambda answer: answer.index)
@@ -68,10 +69,11 @@ def _redraw(client: Client, digest: str, x: NDArray[Any] | None, certificates: S
         _check_model(certificate, digest)
         _check_input(certificate, x)
         execution = certificate.execution
-        groups[certificate.method, certificate.sampling.seed, execution.batch_rows, execution.form].append(certificate)
+        method = replace(certificate.smoothing, max_seconds=None)
+        groups[method, certificate.sampling.seed, execution.batch_rows, execution.form].append(certificate)
     answers = []
     for (method, seed, batch_rows, form), group in groups.items():
-        problems = [Problem(_row(x, c.index), c.norm, eps=c.eps, first_index=c.index) for c in group]
+        problems = [Problem(_row(x, c.index), c.norm, _labels(c), c.eps, c.index) for c in group]
         again = {c.index: c for c in client.redraw(digest, problems, method, seed, batch_rows, form)}
         answers += [_compare(certificate, again[certificate.index]) for certificate in group]
     return answers
@@ -210,6 +212,18 @@ def _found(old: Certificate, new: Certificate) -> str:
     return f"does not certify class {old.prediction} again, its least margin being {least:.3g},"
 
 
+def _has_draws(certificate: Certificate) -> bool:
+    """Whether there are votes that the same draws, taken again to their end, have to show again."""
+    evidence = certificate.sampling
+    if evidence.sequential is None:
+        return evidence.estimation.n == certificate.smoothing.n
+    return bool(evidence.sequential.counts)
+
+
+def _labels(certificate: Certificate) -> NDArray[np.int64] | None:
+    return None if certificate.label is None else np.array([certificate.label])
+
+
 def _row(x: NDArray[Any] | None, index: int) -> NDArray[Any]:
     assert x is not None
     return x[index : index + 1]
@@ -235,8 +249,10 @@ def _check_input(certificate: Certificate, x: NDArray[Any] | None) -> None:
 
 
 def _compare(old: Certificate, new: Certificate) -> Redrawn:
-    before = (old.sampling.selection, old.sampling.estimation)
-    after = (new.sampling.selection, new.sampling.estimation)
+    before, after = _votes(old), _votes(new)
+    if old.sampling.sequential and new.sampling.sequential and old.sampling.sequential.stopped is Stopped.EARLY:
+        looks = old.sampling.sequential.counts  # the draws went on this time
+        before, after = looks, new.sampling.sequential.counts[: len(looks)]
     comparable = _identity(old.execution) == _identity(new.execution) and old.execution.row_exact
     if before == after:
         return Redrawn(old.index, True, comparable, "")
@@ -246,6 +262,10 @@ def _compare(old: Certificate, new: Certificate) -> Redrawn:
         f"{new.sampling.estimation.top_count} now{reason}"
     )
     return Redrawn(old.index, False, comparable, difference)
+
+
+def _votes(certificate: Certificate) -> tuple[object, ...]:
+    return certificate.sampling.selection, certificate.sampling.estimation
 
 
 def _identity(execution: Execution) -> tuple[object, ...]:

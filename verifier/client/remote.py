@@ -85,10 +85,17 @@ class RemoteService:
         return _scaled(catalogue.from_price(answer.price), len(problem) / len(part))
 
     async def certify(
-        self, model: str, problem: Problem, method: CertifyingMethod, seed: int | None, timeout: float | None
+        self,
+        model: str,
+        problem: Problem,
+        method: CertifyingMethod,
+        seed: int | None,
+        timeout: float | None,
+        *,
+        partial: bool,
     ) -> AsyncGenerator[Progress]:
         """See `ServiceFace`; inputs that exceed a message travel as a stream."""
-        spec = questions.to_spec(model, problem, method, seed)
+        spec = questions.to_spec(model, problem, method, seed, partial=partial)
         received = _Received()
         if problem.nbytes + spec.ByteSize() <= INLINE_BYTES:
             request = pb.StreamCertifyRequest(spec=spec, inline=questions.to_inline(problem))
@@ -180,9 +187,11 @@ def _progress(message: pb.StreamCertifyResponse | pb.CertifyInputsResponse, inpu
         inputs=inputs,
         forward_passes=message.forward_passes_done,
         price=catalogue.from_price(message.price) if has_price else None,
+        partial=tuple(certificates.from_certificate(certificate) for certificate in message.partial),
     )
 
 
 def _scaled(price: Price, factor: float) -> Price:
     seconds = None if price.seconds is None else price.seconds * factor
-    return Price(round(price.forward_passes * factor), price.largest_radius, seconds, price.warnings)
+    expected = None if price.expected_passes is None else round(price.expected_passes * factor)
+    return Price(round(price.forward_passes * factor), price.largest_radius, seconds, price.warnings, expected)

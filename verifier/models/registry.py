@@ -54,6 +54,9 @@ class Registry:
     committed, and a file without a row is no model. Answers are durable when given.
 
     Use `open`; the constructor takes what `open` has put together.
+
+    Attributes:
+        database: of the directory, for others that keep rows in it.
     """
 
     def __init__(
@@ -67,7 +70,7 @@ class Registry:
     ) -> None:
         self._resources = resources
         self._blobs = blobs
-        self._database = database
+        self.database = database
         self._cache = cache
         self._clock = clock
         self._max_bytes = max_bytes
@@ -163,7 +166,7 @@ class Registry:
         try:
             check_alias(alias)
             loaded = loading.load(upload.read(), source, device, max_bytes=self._max_bytes)
-            with self._database.write() as rows:
+            with self.database.write() as rows:
                 if not move_alias:
                     versions.check_alias_free(rows, project, alias, loaded.handle.digest)
                 self._blobs.place(upload, loaded.manifest.weights_sha256)
@@ -179,7 +182,7 @@ class Registry:
             NotFound: nothing has that name.
             InvalidProblem: several digests begin so; reason AMBIGUOUS_NAME.
         """
-        with self._database.read() as rows:
+        with self.database.read() as rows:
             return versions.infos(rows, project, [versions.resolve(rows, project, name)])[0]
 
     def list(
@@ -202,7 +205,7 @@ class Registry:
                 field="page_token",
             )
         size = min(page_size or DEFAULT_PAGE, LARGEST_PAGE)
-        with self._database.read() as rows:
+        with self.database.read() as rows:
             found = rows.execute(
                 select(MODELS)
                 .where(MODELS.c.project == project, MODELS.c.sequence > int(page_token or 0))
@@ -220,7 +223,7 @@ class Registry:
         Raises:
             NotFound, InvalidProblem: as for `get`.
         """
-        with self._database.write() as rows:
+        with self.database.write() as rows:
             version = versions.resolve(rows, project, name)
             alias = rows.execute(delete(ALIASES).where(ALIASES.c.project == project, ALIASES.c.alias == name))
             others = select(ALIASES.c.alias).where(ALIASES.c.project == project, ALIASES.c.digest == version.digest)
@@ -228,7 +231,7 @@ class Registry:
                 return
             rows.execute(delete(MODELS).where(MODELS.c.sequence == version.sequence))
         self._cache.drop(version.digest)
-        with self._database.write() as rows:  # only now: a file may lack its row, a row must never lack its file
+        with self.database.write() as rows:  # only now: a file may lack its row, a row must never lack its file
             users = select(MODELS.c.sequence).where(MODELS.c.weights_sha256 == version.weights_sha256)
             if not rows.execute(users).first():
                 self._blobs.delete(version.weights_sha256)
@@ -266,14 +269,14 @@ class Registry:
 
     def batch_rows(self, key: BatchKey) -> int | None:
         """Rows of a device batch fixed for this key, if any are."""
-        with self._database.read() as rows:
+        with self.database.read() as rows:
             return rows.execute(select(BATCH_SHAPES.c.rows).filter_by(**asdict(key))).scalar()
 
     def store_batch_rows(self, key: BatchKey, rows: int) -> int:
         """Fix the rows for this key, unless they are fixed already; the rows that stand from now on."""
         if rows < 1:
             raise InvalidProblem(f"a batch must have at least 1 row, got {rows}")
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             connection.execute(insert(BATCH_SHAPES).values(**asdict(key), rows=rows).on_conflict_do_nothing())
             stands: int = connection.execute(select(BATCH_SHAPES.c.rows).filter_by(**asdict(key))).scalar_one()
             return stands
@@ -287,7 +290,7 @@ class Registry:
         Raises:
             AlreadyExists: the id came with another body; reason REQUEST_ID_REUSED.
         """
-        with self._database.read() as rows:
+        with self.database.read() as rows:
             return _answer(rows, request_id, fingerprint)
 
     def remember(self, request_id: str, fingerprint: str, response: str) -> str:
@@ -295,7 +298,7 @@ class Registry:
 
         Answers are kept for `REMEMBERED_SECONDS` at least.
         """
-        with self._database.write() as rows:
+        with self.database.write() as rows:
             rows.execute(
                 insert(REQUESTS)
                 .values(request_id=request_id, fingerprint=fingerprint, response=response, created=self._clock())
@@ -310,12 +313,12 @@ class Registry:
 
         Only for an exclusive holder, before it serves; `open` does it.
         """
-        with self._database.write() as rows:
+        with self.database.write() as rows:
             rows.execute(delete(REQUESTS).where(REQUESTS.c.created < self._clock() - REMEMBERED_SECONDS))
             return self._blobs.sweep(keep=set(rows.execute(select(MODELS.c.weights_sha256)).scalars()))
 
     def _manifest(self, digest: str) -> Manifest:
-        with self._database.read() as rows:
+        with self.database.read() as rows:
             manifest = rows.execute(select(MODELS.c.manifest).where(MODELS.c.digest == digest)).scalar()
         if manifest is None:
             raise NotFound(f"no model version has the digest {digest!r}: list the registered ones")

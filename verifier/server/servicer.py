@@ -58,9 +58,9 @@ class CertificationServicer(certification_pb2_grpc.CertificationServiceServicer)
             return
         async with aclosing(self._run(digest, question, _once(problem), context)) as groups:
             async for group in groups:
-                for part in await asyncio.to_thread(_parts, _certificates([group])):
+                for part in await asyncio.to_thread(_parts, group):
                     yield pb.StreamCertifyResponse(
-                        model=model_name(group.digest), certificates=part, forward_passes_done=group.forward_passes
+                        model=model_name(group.digest), forward_passes_done=group.forward_passes, **part
                     )
 
     async def CertifyInputs(
@@ -79,12 +79,12 @@ class CertificationServicer(certification_pb2_grpc.CertificationServiceServicer)
         problems = _problems(question, first, request_iterator)
         async with aclosing(self._run(question.model, question, problems, context)) as groups:
             async for group in groups:
-                for part in await asyncio.to_thread(_parts, _certificates([group])):
+                for part in await asyncio.to_thread(_parts, group):
                     yield pb.CertifyInputsResponse(
                         model=model_name(group.digest),
-                        certificates=part,
                         inputs_received=group.inputs,
                         forward_passes_done=group.forward_passes,
+                        **part,
                     )
 
     async def Predict(self, request: pb.PredictRequest, context: Any) -> pb.PredictResponse:
@@ -106,7 +106,8 @@ class CertificationServicer(certification_pb2_grpc.CertificationServiceServicer)
         self, model: str, question: questions.Question, problems: AsyncIterator[Problem], context: Any
     ) -> AsyncGenerator[Progress]:
         left = context.time_remaining()
-        return self._service.certify(model, problems, question.method, question.seed, left)
+        partial = question.partial
+        return self._service.certify(model, problems, question.method, question.seed, left, partial=partial)
 
 
 async def _gathered(groups: AsyncGenerator[Progress]) -> list[Progress]:
@@ -146,11 +147,15 @@ def _encoded(decided: list[Certificate]) -> list[Any]:
     return [certificates.to_certificate(certificate) for certificate in decided]
 
 
-def _parts(decided: list[Certificate]) -> list[list[Any]]:
-    """Messages of at most so many certificates; one empty part where there are none, to tell the progress."""
-    messages = _encoded(decided)
-    starts = range(0, max(1, len(messages)), CERTIFICATES_PER_MESSAGE)
-    return [messages[start : start + CERTIFICATES_PER_MESSAGE] for start in starts]
+def _parts(group: Progress) -> list[dict[str, Any]]:
+    """Fields of messages of at most so many certificates; one empty part where there are none, to tell the progress."""
+    fields = {"certificates": _encoded(_certificates([group])), "partial": _encoded(list(group.partial))}
+    parts: list[dict[str, Any]] = [
+        {name: messages[start : start + CERTIFICATES_PER_MESSAGE]}
+        for name, messages in fields.items()
+        for start in range(0, len(messages), CERTIFICATES_PER_MESSAGE)
+    ]
+    return parts or [{}]
 
 
 class ModelServicer(models_pb2_grpc.ModelServiceServicer):

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from verifier.v1 import methods_pb2 as verifier_dot_v1_dot_methods__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dverifier/v1/certificate.proto\x12\x0bverifier.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19verifier/v1/methods.proto\"\x83\x01\n\tGuarantee\x12*\n\x05grade\x18\x01 \x01(\x0e\x32\x1b.verifier.v1.GuaranteeGrade\x12\x12\n\x05\x61lpha\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12,\n\x0bnoise_model\x18\x03 \x01(\x0e\x32\x17.verifier.v1.NoiseModelB\x08\n\x06_alpha\"\x7f\n\x07Subject\x12\r\n\x05model\x18\x01 \x01(\t\x12)\n\tprecision\x18\x02 \x01(\x0e\x32\x16.verifier.v1.Precision\x12\x30\n\x05noise\x18\x03 \x01(\x0b\x32\x1c.verifier.v1.NoiseParametersH\x00\x88\x01\x01\x42\x08\n\x06_noise\"\x95\x01\n\x05Votes\x12\t\n\x01n\x18\x01 \x01(\x03\x12\x10\n\x03top\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x11\n\ttop_count\x18\x03 \x01(\x03\x12\x16\n\trunner_up\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12\x17\n\x0frunner_up_count\x18\x05 \x01(\x03\x12\x15\n\rinvalid_count\x18\x06 \x01(\x03\x42\x06\n\x04_topB\x0c\n\n_runner_up\"\x87\x02\n\x10SamplingEvidence\x12*\n\tselection\x18\x01 \x01(\x0b\x32\x12.verifier.v1.VotesH\x00\x88\x01\x01\x12&\n\nestimation\x18\x02 \x01(\x0b\x32\x12.verifier.v1.Votes\x12\x11\n\tp_a_lower\x18\x03 \x01(\x01\x12\x16\n\tp_b_upper\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x0c\n\x04seed\x18\x05 \x01(\x03\x12,\n\x0bseed_origin\x18\x06 \x01(\x0e\x32\x17.verifier.v1.SeedOrigin\x12\x0b\n\x03rng\x18\x07 \x01(\t\x12\x0f\n\x07\x63lasses\x18\x08 \x01(\x03\x42\x0c\n\n_selectionB\x0c\n\n_p_b_upper\"%\n\x05Range\x12\r\n\x05lower\x18\x01 \x01(\x01\x12\r\n\x05upper\x18\x02 \x01(\x01\"\x92\x01\n\x06Region\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.verifier.v1.RegionKind\x12\'\n\x06\x64omain\x18\x02 \x01(\x0b\x32\x12.verifier.v1.RangeH\x00\x88\x01\x01\x12\x15\n\rdomain_digest\x18\x03 \x01(\t\x12\x16\n\x0eweights_digest\x18\x04 \x01(\tB\t\n\x07_domain\"\x98\x01\n\rBoundEvidence\x12\r\n\x05\x62ound\x18\x01 \x01(\t\x12\x0b\n\x03\x65ps\x18\x02 \x01(\x01\x12\x0f\n\x07margins\x18\x03 \x03(\x01\x12#\n\x06region\x18\x04 \x01(\x0b\x32\x13.verifier.v1.Region\x12\x0f\n\x07\x63lasses\x18\x05 \x01(\x03\x12\x13\n\x0b\x65valuations\x18\x06 \x01(\x03\x12\x0f\n\x07\x61udited\x18\x07 \x01(\x03\"\xaa\x02\n\tExecution\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65vice_name\x18\x02 \x01(\t\x12\x12\n\nbatch_rows\x18\x03 \x01(\x03\x12\x0c\n\x04\x66orm\x18\x04 \x01(\t\x12\x11\n\trow_exact\x18\x05 \x01(\x08\x12\x36\n\x08versions\x18\x06 \x03(\x0b\x32$.verifier.v1.Execution.VersionsEntry\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x07\x65lapsed\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf9\x03\n\x0b\x43\x65rtificate\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x14\n\x0cinput_digest\x18\x02 \x01(\t\x12\x12\n\x05label\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12%\n\x07verdict\x18\x04 \x01(\x0e\x32\x14.verifier.v1.Verdict\x12\x17\n\nprediction\x18\x05 \x01(\x03H\x02\x88\x01\x01\x12\x1f\n\x04norm\x18\x06 \x01(\x0e\x32\x11.verifier.v1.Norm\x12\x0e\n\x06radius\x18\x07 \x01(\x01\x12\x10\n\x03\x65ps\x18\x08 \x01(\x01H\x03\x88\x01\x01\x12%\n\x07subject\x18\t \x01(\x0b\x32\x14.verifier.v1.Subject\x12)\n\tguarantee\x18\n \x01(\x0b\x32\x16.verifier.v1.Guarantee\x12#\n\x06method\x18\x0b \x01(\x0b\x32\x13.verifier.v1.Method\x12\x31\n\x08sampling\x18\x0c \x01(\x0b\x32\x1d.verifier.v1.SamplingEvidenceH\x00\x12,\n\x06\x62ounds\x18\x0e \x01(\x0b\x32\x1a.verifier.v1.BoundEvidenceH\x00\x12)\n\texecution\x18\r \x01(\x0b\x32\x16.verifier.v1.ExecutionB\n\n\x08\x65videnceB\x08\n\x06_labelB\r\n\x0b_predictionB\x06\n\x04_eps\"\xd5\x02\n\nPrediction\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x14\n\x0cinput_digest\x18\x02 \x01(\t\x12\x12\n\x05label\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x17\n\nprediction\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12\x0f\n\x07p_value\x18\x05 \x01(\x01\x12!\n\x05votes\x18\x06 \x01(\x0b\x32\x12.verifier.v1.Votes\x12%\n\x07subject\x18\x07 \x01(\x0b\x32\x14.verifier.v1.Subject\x12\r\n\x05\x61lpha\x18\x08 \x01(\x01\x12\x0c\n\x04seed\x18\t \x01(\x03\x12,\n\x0bseed_origin\x18\n \x01(\x0e\x32\x17.verifier.v1.SeedOrigin\x12\x0b\n\x03rng\x18\x0b \x01(\t\x12)\n\texecution\x18\x0c \x01(\x0b\x32\x16.verifier.v1.ExecutionB\x08\n\x06_labelB\r\n\x0b_prediction*|\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x15\n\x11VERDICT_CERTIFIED\x10\x01\x12\x15\n\x11VERDICT_ABSTAINED\x10\x02\x12\x13\n\x0fVERDICT_UNKNOWN\x10\x03\x12\x15\n\x11VERDICT_FALSIFIED\x10\x04*\xbe\x01\n\x0eGuaranteeGrade\x12\x1f\n\x1bGUARANTEE_GRADE_UNSPECIFIED\x10\x00\x12\x1f\n\x1bGUARANTEE_GRADE_STATISTICAL\x10\x01\x12\x1f\n\x1bGUARANTEE_GRADE_FLOAT_SOUND\x10\x02\x12#\n\x1fGUARANTEE_GRADE_REAL_ARITHMETIC\x10\x03\x12$\n GUARANTEE_GRADE_SOLVER_TOLERANCE\x10\x04*W\n\nNoiseModel\x12\x1b\n\x17NOISE_MODEL_UNSPECIFIED\x10\x00\x12\x15\n\x11NOISE_MODEL_IDEAL\x10\x01\x12\x15\n\x11NOISE_MODEL_EXACT\x10\x02*Y\n\nSeedOrigin\x12\x1b\n\x17SEED_ORIGIN_UNSPECIFIED\x10\x00\x12\x16\n\x12SEED_ORIGIN_CLIENT\x10\x01\x12\x16\n\x12SEED_ORIGIN_SERVER\x10\x02*T\n\nRegionKind\x12\x1b\n\x17REGION_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10REGION_KIND_BALL\x10\x01\x12\x13\n\x0fREGION_KIND_BOX\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dverifier/v1/certificate.proto\x12\x0bverifier.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19verifier/v1/methods.proto\"\x83\x01\n\tGuarantee\x12*\n\x05grade\x18\x01 \x01(\x0e\x32\x1b.verifier.v1.GuaranteeGrade\x12\x12\n\x05\x61lpha\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12,\n\x0bnoise_model\x18\x03 \x01(\x0e\x32\x17.verifier.v1.NoiseModelB\x08\n\x06_alpha\"\x7f\n\x07Subject\x12\r\n\x05model\x18\x01 \x01(\t\x12)\n\tprecision\x18\x02 \x01(\x0e\x32\x16.verifier.v1.Precision\x12\x30\n\x05noise\x18\x03 \x01(\x0b\x32\x1c.verifier.v1.NoiseParametersH\x00\x88\x01\x01\x42\x08\n\x06_noise\"\x95\x01\n\x05Votes\x12\t\n\x01n\x18\x01 \x01(\x03\x12\x10\n\x03top\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x11\n\ttop_count\x18\x03 \x01(\x03\x12\x16\n\trunner_up\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12\x17\n\x0frunner_up_count\x18\x05 \x01(\x03\x12\x15\n\rinvalid_count\x18\x06 \x01(\x03\x42\x06\n\x04_topB\x0c\n\n_runner_up\"\\\n\x0eRadiusDecision\x12\x0e\n\x06radius\x18\x01 \x01(\x01\x12+\n\x07verdict\x18\x02 \x01(\x0e\x32\x1a.verifier.v1.RadiusVerdict\x12\r\n\x05\x64raws\x18\x03 \x01(\x03\"\x98\x01\n\x12SequentialEvidence\x12\x0c\n\x04plan\x18\x01 \x01(\t\x12\r\n\x05looks\x18\x02 \x03(\x03\x12\x0e\n\x06\x63ounts\x18\x03 \x03(\x03\x12.\n\tdecisions\x18\x04 \x03(\x0b\x32\x1b.verifier.v1.RadiusDecision\x12%\n\x07stopped\x18\x05 \x01(\x0e\x32\x14.verifier.v1.Stopped\".\n\x07\x41ttempt\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\x13\n\x0b\x61lpha_spent\x18\x02 \x01(\x01\"\x88\x03\n\x10SamplingEvidence\x12*\n\tselection\x18\x01 \x01(\x0b\x32\x12.verifier.v1.VotesH\x00\x88\x01\x01\x12&\n\nestimation\x18\x02 \x01(\x0b\x32\x12.verifier.v1.Votes\x12\x11\n\tp_a_lower\x18\x03 \x01(\x01\x12\x16\n\tp_b_upper\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x0c\n\x04seed\x18\x05 \x01(\x03\x12,\n\x0bseed_origin\x18\x06 \x01(\x0e\x32\x17.verifier.v1.SeedOrigin\x12\x0b\n\x03rng\x18\x07 \x01(\t\x12\x0f\n\x07\x63lasses\x18\x08 \x01(\x03\x12\x38\n\nsequential\x18\t \x01(\x0b\x32\x1f.verifier.v1.SequentialEvidenceH\x02\x88\x01\x01\x12*\n\x07\x61ttempt\x18\n \x01(\x0b\x32\x14.verifier.v1.AttemptH\x03\x88\x01\x01\x42\x0c\n\n_selectionB\x0c\n\n_p_b_upperB\r\n\x0b_sequentialB\n\n\x08_attempt\"%\n\x05Range\x12\r\n\x05lower\x18\x01 \x01(\x01\x12\r\n\x05upper\x18\x02 \x01(\x01\"\x92\x01\n\x06Region\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.verifier.v1.RegionKind\x12\'\n\x06\x64omain\x18\x02 \x01(\x0b\x32\x12.verifier.v1.RangeH\x00\x88\x01\x01\x12\x15\n\rdomain_digest\x18\x03 \x01(\t\x12\x16\n\x0eweights_digest\x18\x04 \x01(\tB\t\n\x07_domain\"\x98\x01\n\rBoundEvidence\x12\r\n\x05\x62ound\x18\x01 \x01(\t\x12\x0b\n\x03\x65ps\x18\x02 \x01(\x01\x12\x0f\n\x07margins\x18\x03 \x03(\x01\x12#\n\x06region\x18\x04 \x01(\x0b\x32\x13.verifier.v1.Region\x12\x0f\n\x07\x63lasses\x18\x05 \x01(\x03\x12\x13\n\x0b\x65valuations\x18\x06 \x01(\x03\x12\x0f\n\x07\x61udited\x18\x07 \x01(\x03\"\xaa\x02\n\tExecution\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65vice_name\x18\x02 \x01(\t\x12\x12\n\nbatch_rows\x18\x03 \x01(\x03\x12\x0c\n\x04\x66orm\x18\x04 \x01(\t\x12\x11\n\trow_exact\x18\x05 \x01(\x08\x12\x36\n\x08versions\x18\x06 \x03(\x0b\x32$.verifier.v1.Execution.VersionsEntry\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x07\x65lapsed\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf9\x03\n\x0b\x43\x65rtificate\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x14\n\x0cinput_digest\x18\x02 \x01(\t\x12\x12\n\x05label\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12%\n\x07verdict\x18\x04 \x01(\x0e\x32\x14.verifier.v1.Verdict\x12\x17\n\nprediction\x18\x05 \x01(\x03H\x02\x88\x01\x01\x12\x1f\n\x04norm\x18\x06 \x01(\x0e\x32\x11.verifier.v1.Norm\x12\x0e\n\x06radius\x18\x07 \x01(\x01\x12\x10\n\x03\x65ps\x18\x08 \x01(\x01H\x03\x88\x01\x01\x12%\n\x07subject\x18\t \x01(\x0b\x32\x14.verifier.v1.Subject\x12)\n\tguarantee\x18\n \x01(\x0b\x32\x16.verifier.v1.Guarantee\x12#\n\x06method\x18\x0b \x01(\x0b\x32\x13.verifier.v1.Method\x12\x31\n\x08sampling\x18\x0c \x01(\x0b\x32\x1d.verifier.v1.SamplingEvidenceH\x00\x12,\n\x06\x62ounds\x18\x0e \x01(\x0b\x32\x1a.verifier.v1.BoundEvidenceH\x00\x12)\n\texecution\x18\r \x01(\x0b\x32\x16.verifier.v1.ExecutionB\n\n\x08\x65videnceB\x08\n\x06_labelB\r\n\x0b_predictionB\x06\n\x04_eps\"\xd5\x02\n\nPrediction\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x14\n\x0cinput_digest\x18\x02 \x01(\t\x12\x12\n\x05label\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x17\n\nprediction\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12\x0f\n\x07p_value\x18\x05 \x01(\x01\x12!\n\x05votes\x18\x06 \x01(\x0b\x32\x12.verifier.v1.Votes\x12%\n\x07subject\x18\x07 \x01(\x0b\x32\x14.verifier.v1.Subject\x12\r\n\x05\x61lpha\x18\x08 \x01(\x01\x12\x0c\n\x04seed\x18\t \x01(\x03\x12,\n\x0bseed_origin\x18\n \x01(\x0e\x32\x17.verifier.v1.SeedOrigin\x12\x0b\n\x03rng\x18\x0b \x01(\t\x12)\n\texecution\x18\x0c \x01(\x0b\x32\x16.verifier.v1.ExecutionB\x08\n\x06_labelB\r\n\x0b_prediction*|\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x15\n\x11VERDICT_CERTIFIED\x10\x01\x12\x15\n\x11VERDICT_ABSTAINED\x10\x02\x12\x13\n\x0fVERDICT_UNKNOWN\x10\x03\x12\x15\n\x11VERDICT_FALSIFIED\x10\x04*\xbe\x01\n\x0eGuaranteeGrade\x12\x1f\n\x1bGUARANTEE_GRADE_UNSPECIFIED\x10\x00\x12\x1f\n\x1bGUARANTEE_GRADE_STATISTICAL\x10\x01\x12\x1f\n\x1bGUARANTEE_GRADE_FLOAT_SOUND\x10\x02\x12#\n\x1fGUARANTEE_GRADE_REAL_ARITHMETIC\x10\x03\x12$\n GUARANTEE_GRADE_SOLVER_TOLERANCE\x10\x04*W\n\nNoiseModel\x12\x1b\n\x17NOISE_MODEL_UNSPECIFIED\x10\x00\x12\x15\n\x11NOISE_MODEL_IDEAL\x10\x01\x12\x15\n\x11NOISE_MODEL_EXACT\x10\x02*Y\n\nSeedOrigin\x12\x1b\n\x17SEED_ORIGIN_UNSPECIFIED\x10\x00\x12\x16\n\x12SEED_ORIGIN_CLIENT\x10\x01\x12\x16\n\x12SEED_ORIGIN_SERVER\x10\x02*\x8d\x01\n\rRadiusVerdict\x12\x1e\n\x1aRADIUS_VERDICT_UNSPECIFIED\x10\x00\x12\x1c\n\x18RADIUS_VERDICT_CERTIFIED\x10\x01\x12 \n\x1cRADIUS_VERDICT_NOT_CERTIFIED\x10\x02\x12\x1c\n\x18RADIUS_VERDICT_UNDECIDED\x10\x03*]\n\x07Stopped\x12\x17\n\x13STOPPED_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTOPPED_DECIDED\x10\x01\x12\x11\n\rSTOPPED_DRAWS\x10\x02\x12\x11\n\rSTOPPED_EARLY\x10\x03*T\n\nRegionKind\x12\x1b\n\x17REGION_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10REGION_KIND_BALL\x10\x01\x12\x13\n\x0fREGION_KIND_BOX\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,36 +36,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EXECUTION_VERSIONSENTRY']._loaded_options = None
   _globals['_EXECUTION_VERSIONSENTRY']._serialized_options = b'8\001'
-  _globals['_VERDICT']._serialized_start=2315
-  _globals['_VERDICT']._serialized_end=2439
-  _globals['_GUARANTEEGRADE']._serialized_start=2442
-  _globals['_GUARANTEEGRADE']._serialized_end=2632
-  _globals['_NOISEMODEL']._serialized_start=2634
-  _globals['_NOISEMODEL']._serialized_end=2721
-  _globals['_SEEDORIGIN']._serialized_start=2723
-  _globals['_SEEDORIGIN']._serialized_end=2812
-  _globals['_REGIONKIND']._serialized_start=2814
-  _globals['_REGIONKIND']._serialized_end=2898
+  _globals['_VERDICT']._serialized_start=2741
+  _globals['_VERDICT']._serialized_end=2865
+  _globals['_GUARANTEEGRADE']._serialized_start=2868
+  _globals['_GUARANTEEGRADE']._serialized_end=3058
+  _globals['_NOISEMODEL']._serialized_start=3060
+  _globals['_NOISEMODEL']._serialized_end=3147
+  _globals['_SEEDORIGIN']._serialized_start=3149
+  _globals['_SEEDORIGIN']._serialized_end=3238
+  _globals['_RADIUSVERDICT']._serialized_start=3241
+  _globals['_RADIUSVERDICT']._serialized_end=3382
+  _globals['_STOPPED']._serialized_start=3384
+  _globals['_STOPPED']._serialized_end=3477
+  _globals['_REGIONKIND']._serialized_start=3479
+  _globals['_REGIONKIND']._serialized_end=3563
   _globals['_GUARANTEE']._serialized_start=139
   _globals['_GUARANTEE']._serialized_end=270
   _globals['_SUBJECT']._serialized_start=272
   _globals['_SUBJECT']._serialized_end=399
   _globals['_VOTES']._serialized_start=402
   _globals['_VOTES']._serialized_end=551
-  _globals['_SAMPLINGEVIDENCE']._serialized_start=554
-  _globals['_SAMPLINGEVIDENCE']._serialized_end=817
-  _globals['_RANGE']._serialized_start=819
-  _globals['_RANGE']._serialized_end=856
-  _globals['_REGION']._serialized_start=859
-  _globals['_REGION']._serialized_end=1005
-  _globals['_BOUNDEVIDENCE']._serialized_start=1008
-  _globals['_BOUNDEVIDENCE']._serialized_end=1160
-  _globals['_EXECUTION']._serialized_start=1163
-  _globals['_EXECUTION']._serialized_end=1461
-  _globals['_EXECUTION_VERSIONSENTRY']._serialized_start=1414
-  _globals['_EXECUTION_VERSIONSENTRY']._serialized_end=1461
-  _globals['_CERTIFICATE']._serialized_start=1464
-  _globals['_CERTIFICATE']._serialized_end=1969
-  _globals['_PREDICTION']._serialized_start=1972
-  _globals['_PREDICTION']._serialized_end=2313
+  _globals['_RADIUSDECISION']._serialized_start=553
+  _globals['_RADIUSDECISION']._serialized_end=645
+  _globals['_SEQUENTIALEVIDENCE']._serialized_start=648
+  _globals['_SEQUENTIALEVIDENCE']._serialized_end=800
+  _globals['_ATTEMPT']._serialized_start=802
+  _globals['_ATTEMPT']._serialized_end=848
+  _globals['_SAMPLINGEVIDENCE']._serialized_start=851
+  _globals['_SAMPLINGEVIDENCE']._serialized_end=1243
+  _globals['_RANGE']._serialized_start=1245
+  _globals['_RANGE']._serialized_end=1282
+  _globals['_REGION']._serialized_start=1285
+  _globals['_REGION']._serialized_end=1431
+  _globals['_BOUNDEVIDENCE']._serialized_start=1434
+  _globals['_BOUNDEVIDENCE']._serialized_end=1586
+  _globals['_EXECUTION']._serialized_start=1589
+  _globals['_EXECUTION']._serialized_end=1887
+  _globals['_EXECUTION_VERSIONSENTRY']._serialized_start=1840
+  _globals['_EXECUTION_VERSIONSENTRY']._serialized_end=1887
+  _globals['_CERTIFICATE']._serialized_start=1890
+  _globals['_CERTIFICATE']._serialized_end=2395
+  _globals['_PREDICTION']._serialized_start=2398
+  _globals['_PREDICTION']._serialized_end=2739
 # @@protoc_insertion_point(module_scope)

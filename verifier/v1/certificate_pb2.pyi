@@ -40,6 +40,20 @@ class SeedOrigin(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SEED_ORIGIN_CLIENT: _ClassVar[SeedOrigin]
     SEED_ORIGIN_SERVER: _ClassVar[SeedOrigin]
 
+class RadiusVerdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RADIUS_VERDICT_UNSPECIFIED: _ClassVar[RadiusVerdict]
+    RADIUS_VERDICT_CERTIFIED: _ClassVar[RadiusVerdict]
+    RADIUS_VERDICT_NOT_CERTIFIED: _ClassVar[RadiusVerdict]
+    RADIUS_VERDICT_UNDECIDED: _ClassVar[RadiusVerdict]
+
+class Stopped(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    STOPPED_UNSPECIFIED: _ClassVar[Stopped]
+    STOPPED_DECIDED: _ClassVar[Stopped]
+    STOPPED_DRAWS: _ClassVar[Stopped]
+    STOPPED_EARLY: _ClassVar[Stopped]
+
 class RegionKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     REGION_KIND_UNSPECIFIED: _ClassVar[RegionKind]
@@ -61,6 +75,14 @@ NOISE_MODEL_EXACT: NoiseModel
 SEED_ORIGIN_UNSPECIFIED: SeedOrigin
 SEED_ORIGIN_CLIENT: SeedOrigin
 SEED_ORIGIN_SERVER: SeedOrigin
+RADIUS_VERDICT_UNSPECIFIED: RadiusVerdict
+RADIUS_VERDICT_CERTIFIED: RadiusVerdict
+RADIUS_VERDICT_NOT_CERTIFIED: RadiusVerdict
+RADIUS_VERDICT_UNDECIDED: RadiusVerdict
+STOPPED_UNSPECIFIED: Stopped
+STOPPED_DECIDED: Stopped
+STOPPED_DRAWS: Stopped
+STOPPED_EARLY: Stopped
 REGION_KIND_UNSPECIFIED: RegionKind
 REGION_KIND_BALL: RegionKind
 REGION_KIND_BOX: RegionKind
@@ -101,8 +123,40 @@ class Votes(_message.Message):
     invalid_count: int
     def __init__(self, n: _Optional[int] = ..., top: _Optional[int] = ..., top_count: _Optional[int] = ..., runner_up: _Optional[int] = ..., runner_up_count: _Optional[int] = ..., invalid_count: _Optional[int] = ...) -> None: ...
 
+class RadiusDecision(_message.Message):
+    __slots__ = ("radius", "verdict", "draws")
+    RADIUS_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    DRAWS_FIELD_NUMBER: _ClassVar[int]
+    radius: float
+    verdict: RadiusVerdict
+    draws: int
+    def __init__(self, radius: _Optional[float] = ..., verdict: _Optional[_Union[RadiusVerdict, str]] = ..., draws: _Optional[int] = ...) -> None: ...
+
+class SequentialEvidence(_message.Message):
+    __slots__ = ("plan", "looks", "counts", "decisions", "stopped")
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    LOOKS_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    DECISIONS_FIELD_NUMBER: _ClassVar[int]
+    STOPPED_FIELD_NUMBER: _ClassVar[int]
+    plan: str
+    looks: _containers.RepeatedScalarFieldContainer[int]
+    counts: _containers.RepeatedScalarFieldContainer[int]
+    decisions: _containers.RepeatedCompositeFieldContainer[RadiusDecision]
+    stopped: Stopped
+    def __init__(self, plan: _Optional[str] = ..., looks: _Optional[_Iterable[int]] = ..., counts: _Optional[_Iterable[int]] = ..., decisions: _Optional[_Iterable[_Union[RadiusDecision, _Mapping]]] = ..., stopped: _Optional[_Union[Stopped, str]] = ...) -> None: ...
+
+class Attempt(_message.Message):
+    __slots__ = ("number", "alpha_spent")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    ALPHA_SPENT_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    alpha_spent: float
+    def __init__(self, number: _Optional[int] = ..., alpha_spent: _Optional[float] = ...) -> None: ...
+
 class SamplingEvidence(_message.Message):
-    __slots__ = ("selection", "estimation", "p_a_lower", "p_b_upper", "seed", "seed_origin", "rng", "classes")
+    __slots__ = ("selection", "estimation", "p_a_lower", "p_b_upper", "seed", "seed_origin", "rng", "classes", "sequential", "attempt")
     SELECTION_FIELD_NUMBER: _ClassVar[int]
     ESTIMATION_FIELD_NUMBER: _ClassVar[int]
     P_A_LOWER_FIELD_NUMBER: _ClassVar[int]
@@ -111,6 +165,8 @@ class SamplingEvidence(_message.Message):
     SEED_ORIGIN_FIELD_NUMBER: _ClassVar[int]
     RNG_FIELD_NUMBER: _ClassVar[int]
     CLASSES_FIELD_NUMBER: _ClassVar[int]
+    SEQUENTIAL_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     selection: Votes
     estimation: Votes
     p_a_lower: float
@@ -119,7 +175,9 @@ class SamplingEvidence(_message.Message):
     seed_origin: SeedOrigin
     rng: str
     classes: int
-    def __init__(self, selection: _Optional[_Union[Votes, _Mapping]] = ..., estimation: _Optional[_Union[Votes, _Mapping]] = ..., p_a_lower: _Optional[float] = ..., p_b_upper: _Optional[float] = ..., seed: _Optional[int] = ..., seed_origin: _Optional[_Union[SeedOrigin, str]] = ..., rng: _Optional[str] = ..., classes: _Optional[int] = ...) -> None: ...
+    sequential: SequentialEvidence
+    attempt: Attempt
+    def __init__(self, selection: _Optional[_Union[Votes, _Mapping]] = ..., estimation: _Optional[_Union[Votes, _Mapping]] = ..., p_a_lower: _Optional[float] = ..., p_b_upper: _Optional[float] = ..., seed: _Optional[int] = ..., seed_origin: _Optional[_Union[SeedOrigin, str]] = ..., rng: _Optional[str] = ..., classes: _Optional[int] = ..., sequential: _Optional[_Union[SequentialEvidence, _Mapping]] = ..., attempt: _Optional[_Union[Attempt, _Mapping]] = ...) -> None: ...
 
 class Range(_message.Message):
     __slots__ = ("lower", "upper")

@@ -27,7 +27,7 @@ from verifier.v1 import methods_pb2 as verifier_dot_v1_dot_methods__pb2
 from verifier.v1 import tensor_pb2 as verifier_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fverifier/v1/certification.proto\x12\x0bverifier.v1\x1a\x1dverifier/v1/certificate.proto\x1a\x19verifier/v1/methods.proto\x1a\x18verifier/v1/tensor.proto\"\x9b\x02\n\x0b\x43\x65rtifySpec\x12\r\n\x05model\x18\x01 \x01(\t\x12\x1f\n\x04norm\x18\x02 \x01(\x0e\x32\x11.verifier.v1.Norm\x12#\n\x06method\x18\x03 \x01(\x0b\x32\x13.verifier.v1.Method\x12\x10\n\x03\x65ps\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\x04seed\x18\x05 \x01(\x03H\x01\x88\x01\x01\x12\x15\n\rvalidate_only\x18\x06 \x01(\x08\x12(\n\x06\x64omain\x18\x07 \x01(\x0b\x32\x13.verifier.v1.DomainH\x02\x88\x01\x01\x12)\n\x07weights\x18\x08 \x01(\x0b\x32\x13.verifier.v1.TensorH\x03\x88\x01\x01\x42\x06\n\x04_epsB\x07\n\x05_seedB\t\n\x07_domainB\n\n\x08_weights\"P\n\x06\x44omain\x12\"\n\x05lower\x18\x01 \x01(\x0b\x32\x13.verifier.v1.Tensor\x12\"\n\x05upper\x18\x02 \x01(\x0b\x32\x13.verifier.v1.Tensor\"\xc9\x01\n\x0cInlineInputs\x12\x1e\n\x01x\x18\x01 \x01(\x0b\x32\x13.verifier.v1.Tensor\x12(\n\x06labels\x18\x02 \x01(\x0b\x32\x13.verifier.v1.TensorH\x00\x88\x01\x01\x12\'\n\x05lower\x18\x03 \x01(\x0b\x32\x13.verifier.v1.TensorH\x01\x88\x01\x01\x12\'\n\x05upper\x18\x04 \x01(\x0b\x32\x13.verifier.v1.TensorH\x02\x88\x01\x01\x42\t\n\x07_labelsB\x08\n\x06_lowerB\x08\n\x06_upper\" \n\rDatasetInputs\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\"\x9e\x01\n\x0e\x43\x65rtifyRequest\x12&\n\x04spec\x18\x01 \x01(\x0b\x32\x18.verifier.v1.CertifySpec\x12+\n\x06inline\x18\x02 \x01(\x0b\x32\x19.verifier.v1.InlineInputsH\x00\x12-\n\x07\x64\x61taset\x18\x03 \x01(\x0b\x32\x1a.verifier.v1.DatasetInputsH\x00\x42\x08\n\x06inputs\"\xa4\x01\n\x14StreamCertifyRequest\x12&\n\x04spec\x18\x01 \x01(\x0b\x32\x18.verifier.v1.CertifySpec\x12+\n\x06inline\x18\x02 \x01(\x0b\x32\x19.verifier.v1.InlineInputsH\x00\x12-\n\x07\x64\x61taset\x18\x03 \x01(\x0b\x32\x1a.verifier.v1.DatasetInputsH\x00\x42\x08\n\x06inputs\"k\n\x05Price\x12\x16\n\x0e\x66orward_passes\x18\x01 \x01(\x03\x12\x16\n\x0elargest_radius\x18\x02 \x01(\x01\x12\x14\n\x07seconds\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08warnings\x18\x04 \x03(\tB\n\n\x08_seconds\"s\n\x0f\x43\x65rtifyResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12.\n\x0c\x63\x65rtificates\x18\x02 \x03(\x0b\x32\x18.verifier.v1.Certificate\x12!\n\x05price\x18\x03 \x01(\x0b\x32\x12.verifier.v1.Price\"\xa5\x01\n\x15StreamCertifyResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12.\n\x0c\x63\x65rtificates\x18\x02 \x03(\x0b\x32\x18.verifier.v1.Certificate\x12&\n\x05price\x18\x03 \x01(\x0b\x32\x12.verifier.v1.PriceH\x00\x88\x01\x01\x12\x1b\n\x13\x66orward_passes_done\x18\x04 \x01(\x03\x42\x08\n\x06_price\"y\n\x14\x43\x65rtifyInputsRequest\x12&\n\x04spec\x18\x01 \x01(\x0b\x32\x18.verifier.v1.CertifySpec\x12.\n\x06inline\x18\x02 \x01(\x0b\x32\x19.verifier.v1.InlineInputsH\x00\x88\x01\x01\x42\t\n\x07_inline\"\x8c\x01\n\x15\x43\x65rtifyInputsResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12.\n\x0c\x63\x65rtificates\x18\x02 \x03(\x0b\x32\x18.verifier.v1.Certificate\x12\x17\n\x0finputs_received\x18\x03 \x01(\x03\x12\x1b\n\x13\x66orward_passes_done\x18\x04 \x01(\x03\"\xe5\x01\n\x0ePredictRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12+\n\x05noise\x18\x02 \x01(\x0b\x32\x1c.verifier.v1.NoiseParameters\x12\t\n\x01n\x18\x03 \x01(\x03\x12\r\n\x05\x61lpha\x18\x04 \x01(\x01\x12)\n\tprecision\x18\x05 \x01(\x0e\x32\x16.verifier.v1.Precision\x12\x0b\n\x03rng\x18\x06 \x01(\t\x12\x11\n\x04seed\x18\x07 \x01(\x03H\x00\x88\x01\x01\x12)\n\x06inputs\x18\x08 \x01(\x0b\x32\x19.verifier.v1.InlineInputsB\x07\n\x05_seed\"N\n\x0fPredictResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12,\n\x0bpredictions\x18\x02 \x03(\x0b\x32\x17.verifier.v1.Prediction\"\x14\n\x12ListMethodsRequest\"4\n\x0fMethodParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"\xbe\x01\n\nMethodInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07summary\x18\x02 \x01(\t\x12 \n\x05norms\x18\x03 \x03(\x0e\x32\x11.verifier.v1.Norm\x12*\n\x05grade\x18\x04 \x01(\x0e\x32\x1b.verifier.v1.GuaranteeGrade\x12\x11\n\tguarantee\x18\x05 \x01(\t\x12\x30\n\nparameters\x18\x06 \x03(\x0b\x32\x1c.verifier.v1.MethodParameter\"?\n\x13ListMethodsResponse\x12(\n\x07methods\x18\x01 \x03(\x0b\x32\x17.verifier.v1.MethodInfo2\xaa\x03\n\x14\x43\x65rtificationService\x12\x44\n\x07\x43\x65rtify\x12\x1b.verifier.v1.CertifyRequest\x1a\x1c.verifier.v1.CertifyResponse\x12X\n\rStreamCertify\x12!.verifier.v1.StreamCertifyRequest\x1a\".verifier.v1.StreamCertifyResponse0\x01\x12Z\n\rCertifyInputs\x12!.verifier.v1.CertifyInputsRequest\x1a\".verifier.v1.CertifyInputsResponse(\x01\x30\x01\x12\x44\n\x07Predict\x12\x1b.verifier.v1.PredictRequest\x1a\x1c.verifier.v1.PredictResponse\x12P\n\x0bListMethods\x12\x1f.verifier.v1.ListMethodsRequest\x1a .verifier.v1.ListMethodsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fverifier/v1/certification.proto\x12\x0bverifier.v1\x1a\x1dverifier/v1/certificate.proto\x1a\x19verifier/v1/methods.proto\x1a\x18verifier/v1/tensor.proto\"\xac\x02\n\x0b\x43\x65rtifySpec\x12\r\n\x05model\x18\x01 \x01(\t\x12\x1f\n\x04norm\x18\x02 \x01(\x0e\x32\x11.verifier.v1.Norm\x12#\n\x06method\x18\x03 \x01(\x0b\x32\x13.verifier.v1.Method\x12\x10\n\x03\x65ps\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\x04seed\x18\x05 \x01(\x03H\x01\x88\x01\x01\x12\x15\n\rvalidate_only\x18\x06 \x01(\x08\x12(\n\x06\x64omain\x18\x07 \x01(\x0b\x32\x13.verifier.v1.DomainH\x02\x88\x01\x01\x12)\n\x07weights\x18\x08 \x01(\x0b\x32\x13.verifier.v1.TensorH\x03\x88\x01\x01\x12\x0f\n\x07partial\x18\t \x01(\x08\x42\x06\n\x04_epsB\x07\n\x05_seedB\t\n\x07_domainB\n\n\x08_weights\"P\n\x06\x44omain\x12\"\n\x05lower\x18\x01 \x01(\x0b\x32\x13.verifier.v1.Tensor\x12\"\n\x05upper\x18\x02 \x01(\x0b\x32\x13.verifier.v1.Tensor\"\xc9\x01\n\x0cInlineInputs\x12\x1e\n\x01x\x18\x01 \x01(\x0b\x32\x13.verifier.v1.Tensor\x12(\n\x06labels\x18\x02 \x01(\x0b\x32\x13.verifier.v1.TensorH\x00\x88\x01\x01\x12\'\n\x05lower\x18\x03 \x01(\x0b\x32\x13.verifier.v1.TensorH\x01\x88\x01\x01\x12\'\n\x05upper\x18\x04 \x01(\x0b\x32\x13.verifier.v1.TensorH\x02\x88\x01\x01\x42\t\n\x07_labelsB\x08\n\x06_lowerB\x08\n\x06_upper\" \n\rDatasetInputs\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\"\x9e\x01\n\x0e\x43\x65rtifyRequest\x12&\n\x04spec\x18\x01 \x01(\x0b\x32\x18.verifier.v1.CertifySpec\x12+\n\x06inline\x18\x02 \x01(\x0b\x32\x19.verifier.v1.InlineInputsH\x00\x12-\n\x07\x64\x61taset\x18\x03 \x01(\x0b\x32\x1a.verifier.v1.DatasetInputsH\x00\x42\x08\n\x06inputs\"\xa4\x01\n\x14StreamCertifyRequest\x12&\n\x04spec\x18\x01 \x01(\x0b\x32\x18.verifier.v1.CertifySpec\x12+\n\x06inline\x18\x02 \x01(\x0b\x32\x19.verifier.v1.InlineInputsH\x00\x12-\n\x07\x64\x61taset\x18\x03 \x01(\x0b\x32\x1a.verifier.v1.DatasetInputsH\x00\x42\x08\n\x06inputs\"\x9d\x01\n\x05Price\x12\x16\n\x0e\x66orward_passes\x18\x01 \x01(\x03\x12\x16\n\x0elargest_radius\x18\x02 \x01(\x01\x12\x14\n\x07seconds\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08warnings\x18\x04 \x03(\t\x12\x1c\n\x0f\x65xpected_passes\x18\x05 \x01(\x03H\x01\x88\x01\x01\x42\n\n\x08_secondsB\x12\n\x10_expected_passes\"s\n\x0f\x43\x65rtifyResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12.\n\x0c\x63\x65rtificates\x18\x02 \x03(\x0b\x32\x18.verifier.v1.Certificate\x12!\n\x05price\x18\x03 \x01(\x0b\x32\x12.verifier.v1.Price\"\xd0\x01\n\x15StreamCertifyResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12.\n\x0c\x63\x65rtificates\x18\x02 \x03(\x0b\x32\x18.verifier.v1.Certificate\x12&\n\x05price\x18\x03 \x01(\x0b\x32\x12.verifier.v1.PriceH\x00\x88\x01\x01\x12\x1b\n\x13\x66orward_passes_done\x18\x04 \x01(\x03\x12)\n\x07partial\x18\x05 \x03(\x0b\x32\x18.verifier.v1.CertificateB\x08\n\x06_price\"y\n\x14\x43\x65rtifyInputsRequest\x12&\n\x04spec\x18\x01 \x01(\x0b\x32\x18.verifier.v1.CertifySpec\x12.\n\x06inline\x18\x02 \x01(\x0b\x32\x19.verifier.v1.InlineInputsH\x00\x88\x01\x01\x42\t\n\x07_inline\"\xb7\x01\n\x15\x43\x65rtifyInputsResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12.\n\x0c\x63\x65rtificates\x18\x02 \x03(\x0b\x32\x18.verifier.v1.Certificate\x12\x17\n\x0finputs_received\x18\x03 \x01(\x03\x12\x1b\n\x13\x66orward_passes_done\x18\x04 \x01(\x03\x12)\n\x07partial\x18\x05 \x03(\x0b\x32\x18.verifier.v1.Certificate\"\xe5\x01\n\x0ePredictRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12+\n\x05noise\x18\x02 \x01(\x0b\x32\x1c.verifier.v1.NoiseParameters\x12\t\n\x01n\x18\x03 \x01(\x03\x12\r\n\x05\x61lpha\x18\x04 \x01(\x01\x12)\n\tprecision\x18\x05 \x01(\x0e\x32\x16.verifier.v1.Precision\x12\x0b\n\x03rng\x18\x06 \x01(\t\x12\x11\n\x04seed\x18\x07 \x01(\x03H\x00\x88\x01\x01\x12)\n\x06inputs\x18\x08 \x01(\x0b\x32\x19.verifier.v1.InlineInputsB\x07\n\x05_seed\"N\n\x0fPredictResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12,\n\x0bpredictions\x18\x02 \x03(\x0b\x32\x17.verifier.v1.Prediction\"\x14\n\x12ListMethodsRequest\"4\n\x0fMethodParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"\xbe\x01\n\nMethodInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07summary\x18\x02 \x01(\t\x12 \n\x05norms\x18\x03 \x03(\x0e\x32\x11.verifier.v1.Norm\x12*\n\x05grade\x18\x04 \x01(\x0e\x32\x1b.verifier.v1.GuaranteeGrade\x12\x11\n\tguarantee\x18\x05 \x01(\t\x12\x30\n\nparameters\x18\x06 \x03(\x0b\x32\x1c.verifier.v1.MethodParameter\"?\n\x13ListMethodsResponse\x12(\n\x07methods\x18\x01 \x03(\x0b\x32\x17.verifier.v1.MethodInfo2\xaa\x03\n\x14\x43\x65rtificationService\x12\x44\n\x07\x43\x65rtify\x12\x1b.verifier.v1.CertifyRequest\x1a\x1c.verifier.v1.CertifyResponse\x12X\n\rStreamCertify\x12!.verifier.v1.StreamCertifyRequest\x1a\".verifier.v1.StreamCertifyResponse0\x01\x12Z\n\rCertifyInputs\x12!.verifier.v1.CertifyInputsRequest\x1a\".verifier.v1.CertifyInputsResponse(\x01\x30\x01\x12\x44\n\x07Predict\x12\x1b.verifier.v1.PredictRequest\x1a\x1c.verifier.v1.PredictResponse\x12P\n\x0bListMethods\x12\x1f.verifier.v1.ListMethodsRequest\x1a .verifier.v1.ListMethodsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,39 +35,39 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'verifier.v1.certification_p
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CERTIFYSPEC']._serialized_start=133
-  _globals['_CERTIFYSPEC']._serialized_end=416
-  _globals['_DOMAIN']._serialized_start=418
-  _globals['_DOMAIN']._serialized_end=498
-  _globals['_INLINEINPUTS']._serialized_start=501
-  _globals['_INLINEINPUTS']._serialized_end=702
-  _globals['_DATASETINPUTS']._serialized_start=704
-  _globals['_DATASETINPUTS']._serialized_end=736
-  _globals['_CERTIFYREQUEST']._serialized_start=739
-  _globals['_CERTIFYREQUEST']._serialized_end=897
-  _globals['_STREAMCERTIFYREQUEST']._serialized_start=900
-  _globals['_STREAMCERTIFYREQUEST']._serialized_end=1064
-  _globals['_PRICE']._serialized_start=1066
-  _globals['_PRICE']._serialized_end=1173
-  _globals['_CERTIFYRESPONSE']._serialized_start=1175
-  _globals['_CERTIFYRESPONSE']._serialized_end=1290
-  _globals['_STREAMCERTIFYRESPONSE']._serialized_start=1293
-  _globals['_STREAMCERTIFYRESPONSE']._serialized_end=1458
-  _globals['_CERTIFYINPUTSREQUEST']._serialized_start=1460
-  _globals['_CERTIFYINPUTSREQUEST']._serialized_end=1581
-  _globals['_CERTIFYINPUTSRESPONSE']._serialized_start=1584
-  _globals['_CERTIFYINPUTSRESPONSE']._serialized_end=1724
-  _globals['_PREDICTREQUEST']._serialized_start=1727
-  _globals['_PREDICTREQUEST']._serialized_end=1956
-  _globals['_PREDICTRESPONSE']._serialized_start=1958
-  _globals['_PREDICTRESPONSE']._serialized_end=2036
-  _globals['_LISTMETHODSREQUEST']._serialized_start=2038
-  _globals['_LISTMETHODSREQUEST']._serialized_end=2058
-  _globals['_METHODPARAMETER']._serialized_start=2060
-  _globals['_METHODPARAMETER']._serialized_end=2112
-  _globals['_METHODINFO']._serialized_start=2115
-  _globals['_METHODINFO']._serialized_end=2305
-  _globals['_LISTMETHODSRESPONSE']._serialized_start=2307
-  _globals['_LISTMETHODSRESPONSE']._serialized_end=2370
-  _globals['_CERTIFICATIONSERVICE']._serialized_start=2373
-  _globals['_CERTIFICATIONSERVICE']._serialized_end=2799
+  _globals['_CERTIFYSPEC']._serialized_end=433
+  _globals['_DOMAIN']._serialized_start=435
+  _globals['_DOMAIN']._serialized_end=515
+  _globals['_INLINEINPUTS']._serialized_start=518
+  _globals['_INLINEINPUTS']._serialized_end=719
+  _globals['_DATASETINPUTS']._serialized_start=721
+  _globals['_DATASETINPUTS']._serialized_end=753
+  _globals['_CERTIFYREQUEST']._serialized_start=756
+  _globals['_CERTIFYREQUEST']._serialized_end=914
+  _globals['_STREAMCERTIFYREQUEST']._serialized_start=917
+  _globals['_STREAMCERTIFYREQUEST']._serialized_end=1081
+  _globals['_PRICE']._serialized_start=1084
+  _globals['_PRICE']._serialized_end=1241
+  _globals['_CERTIFYRESPONSE']._serialized_start=1243
+  _globals['_CERTIFYRESPONSE']._serialized_end=1358
+  _globals['_STREAMCERTIFYRESPONSE']._serialized_start=1361
+  _globals['_STREAMCERTIFYRESPONSE']._serialized_end=1569
+  _globals['_CERTIFYINPUTSREQUEST']._serialized_start=1571
+  _globals['_CERTIFYINPUTSREQUEST']._serialized_end=1692
+  _globals['_CERTIFYINPUTSRESPONSE']._serialized_start=1695
+  _globals['_CERTIFYINPUTSRESPONSE']._serialized_end=1878
+  _globals['_PREDICTREQUEST']._serialized_start=1881
+  _globals['_PREDICTREQUEST']._serialized_end=2110
+  _globals['_PREDICTRESPONSE']._serialized_start=2112
+  _globals['_PREDICTRESPONSE']._serialized_end=2190
+  _globals['_LISTMETHODSREQUEST']._serialized_start=2192
+  _globals['_LISTMETHODSREQUEST']._serialized_end=2212
+  _globals['_METHODPARAMETER']._serialized_start=2214
+  _globals['_METHODPARAMETER']._serialized_end=2266
+  _globals['_METHODINFO']._serialized_start=2269
+  _globals['_METHODINFO']._serialized_end=2459
+  _globals['_LISTMETHODSRESPONSE']._serialized_start=2461
+  _globals['_LISTMETHODSRESPONSE']._serialized_end=2524
+  _globals['_CERTIFICATIONSERVICE']._serialized_start=2527
+  _globals['_CERTIFICATIONSERVICE']._serialized_end=2953
 # @@protoc_insertion_point(module_scope)

@@ -10,7 +10,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class CertifySpec(_message.Message):
-    __slots__ = ("model", "norm", "method", "eps", "seed", "validate_only", "domain", "weights")
+    __slots__ = ("model", "norm", "method", "eps", "seed", "validate_only", "domain", "weights", "partial")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     NORM_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
@@ -19,6 +19,7 @@ class CertifySpec(_message.Message):
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
     DOMAIN_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    PARTIAL_FIELD_NUMBER: _ClassVar[int]
     model: str
     norm: _methods_pb2.Norm
     method: _methods_pb2.Method
@@ -27,7 +28,8 @@ class CertifySpec(_message.Message):
     validate_only: bool
     domain: Domain
     weights: _tensor_pb2.Tensor
-    def __init__(self, model: _Optional[str] = ..., norm: _Optional[_Union[_methods_pb2.Norm, str]] = ..., method: _Optional[_Union[_methods_pb2.Method, _Mapping]] = ..., eps: _Optional[float] = ..., seed: _Optional[int] = ..., validate_only: bool = ..., domain: _Optional[_Union[Domain, _Mapping]] = ..., weights: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
+    partial: bool
+    def __init__(self, model: _Optional[str] = ..., norm: _Optional[_Union[_methods_pb2.Norm, str]] = ..., method: _Optional[_Union[_methods_pb2.Method, _Mapping]] = ..., eps: _Optional[float] = ..., seed: _Optional[int] = ..., validate_only: bool = ..., domain: _Optional[_Union[Domain, _Mapping]] = ..., weights: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., partial: bool = ...) -> None: ...
 
 class Domain(_message.Message):
     __slots__ = ("lower", "upper")
@@ -76,16 +78,18 @@ class StreamCertifyRequest(_message.Message):
     def __init__(self, spec: _Optional[_Union[CertifySpec, _Mapping]] = ..., inline: _Optional[_Union[InlineInputs, _Mapping]] = ..., dataset: _Optional[_Union[DatasetInputs, _Mapping]] = ...) -> None: ...
 
 class Price(_message.Message):
-    __slots__ = ("forward_passes", "largest_radius", "seconds", "warnings")
+    __slots__ = ("forward_passes", "largest_radius", "seconds", "warnings", "expected_passes")
     FORWARD_PASSES_FIELD_NUMBER: _ClassVar[int]
     LARGEST_RADIUS_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_PASSES_FIELD_NUMBER: _ClassVar[int]
     forward_passes: int
     largest_radius: float
     seconds: float
     warnings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, forward_passes: _Optional[int] = ..., largest_radius: _Optional[float] = ..., seconds: _Optional[float] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+    expected_passes: int
+    def __init__(self, forward_passes: _Optional[int] = ..., largest_radius: _Optional[float] = ..., seconds: _Optional[float] = ..., warnings: _Optional[_Iterable[str]] = ..., expected_passes: _Optional[int] = ...) -> None: ...
 
 class CertifyResponse(_message.Message):
     __slots__ = ("model", "certificates", "price")
@@ -98,16 +102,18 @@ class CertifyResponse(_message.Message):
     def __init__(self, model: _Optional[str] = ..., certificates: _Optional[_Iterable[_Union[_certificate_pb2.Certificate, _Mapping]]] = ..., price: _Optional[_Union[Price, _Mapping]] = ...) -> None: ...
 
 class StreamCertifyResponse(_message.Message):
-    __slots__ = ("model", "certificates", "price", "forward_passes_done")
+    __slots__ = ("model", "certificates", "price", "forward_passes_done", "partial")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATES_FIELD_NUMBER: _ClassVar[int]
     PRICE_FIELD_NUMBER: _ClassVar[int]
     FORWARD_PASSES_DONE_FIELD_NUMBER: _ClassVar[int]
+    PARTIAL_FIELD_NUMBER: _ClassVar[int]
     model: str
     certificates: _containers.RepeatedCompositeFieldContainer[_certificate_pb2.Certificate]
     price: Price
     forward_passes_done: int
-    def __init__(self, model: _Optional[str] = ..., certificates: _Optional[_Iterable[_Union[_certificate_pb2.Certificate, _Mapping]]] = ..., price: _Optional[_Union[Price, _Mapping]] = ..., forward_passes_done: _Optional[int] = ...) -> None: ...
+    partial: _containers.RepeatedCompositeFieldContainer[_certificate_pb2.Certificate]
+    def __init__(self, model: _Optional[str] = ..., certificates: _Optional[_Iterable[_Union[_certificate_pb2.Certificate, _Mapping]]] = ..., price: _Optional[_Union[Price, _Mapping]] = ..., forward_passes_done: _Optional[int] = ..., partial: _Optional[_Iterable[_Union[_certificate_pb2.Certificate, _Mapping]]] = ...) -> None: ...
 
 class CertifyInputsRequest(_message.Message):
     __slots__ = ("spec", "inline")
@@ -118,16 +124,18 @@ class CertifyInputsRequest(_message.Message):
     def __init__(self, spec: _Optional[_Union[CertifySpec, _Mapping]] = ..., inline: _Optional[_Union[InlineInputs, _Mapping]] = ...) -> None: ...
 
 class CertifyInputsResponse(_message.Message):
-    __slots__ = ("model", "certificates", "inputs_received", "forward_passes_done")
+    __slots__ = ("model", "certificates", "inputs_received", "forward_passes_done", "partial")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATES_FIELD_NUMBER: _ClassVar[int]
     INPUTS_RECEIVED_FIELD_NUMBER: _ClassVar[int]
     FORWARD_PASSES_DONE_FIELD_NUMBER: _ClassVar[int]
+    PARTIAL_FIELD_NUMBER: _ClassVar[int]
     model: str
     certificates: _containers.RepeatedCompositeFieldContainer[_certificate_pb2.Certificate]
     inputs_received: int
     forward_passes_done: int
-    def __init__(self, model: _Optional[str] = ..., certificates: _Optional[_Iterable[_Union[_certificate_pb2.Certificate, _Mapping]]] = ..., inputs_received: _Optional[int] = ..., forward_passes_done: _Optional[int] = ...) -> None: ...
+    partial: _containers.RepeatedCompositeFieldContainer[_certificate_pb2.Certificate]
+    def __init__(self, model: _Optional[str] = ..., certificates: _Optional[_Iterable[_Union[_certificate_pb2.Certificate, _Mapping]]] = ..., inputs_received: _Optional[int] = ..., forward_passes_done: _Optional[int] = ..., partial: _Optional[_Iterable[_Union[_certificate_pb2.Certificate, _Mapping]]] = ...) -> None: ...
 
 class PredictRequest(_message.Message):
     __slots__ = ("model", "noise", "n", "alpha", "precision", "rng", "seed", "inputs")

@@ -24,23 +24,25 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19verifier/v1/methods.proto\x12\x0bverifier.v1\"\x1e\n\rGaussianNoise\x12\r\n\x05sigma\x18\x01 \x01(\x01\"J\n\x0fNoiseParameters\x12.\n\x08gaussian\x18\x01 \x01(\x0b\x32\x1a.verifier.v1.GaussianNoiseH\x00\x42\x07\n\x05noise\"\x1a\n\rFixedStopping\x12\t\n\x01n\x18\x01 \x01(\x03\".\n\x0e\x44\x65\x63ideStopping\x12\r\n\x05radii\x18\x01 \x03(\x01\x12\r\n\x05max_n\x18\x02 \x01(\x03\"+\n\x0cGridStopping\x12\x0c\n\x04step\x18\x01 \x01(\x01\x12\r\n\x05max_n\x18\x02 \x01(\x03\" \n\x0f\x41nytimeStopping\x12\r\n\x05max_n\x18\x01 \x01(\x03\"\x8d\x03\n\tSmoothing\x12+\n\x05noise\x18\x01 \x01(\x0b\x32\x1c.verifier.v1.NoiseParameters\x12\n\n\x02n0\x18\x02 \x01(\x03\x12\r\n\x05\x61lpha\x18\x03 \x01(\x01\x12+\n\x05\x66ixed\x18\x04 \x01(\x0b\x32\x1a.verifier.v1.FixedStoppingH\x00\x12-\n\x06\x64\x65\x63ide\x18\x05 \x01(\x0b\x32\x1b.verifier.v1.DecideStoppingH\x00\x12)\n\x04grid\x18\x06 \x01(\x0b\x32\x19.verifier.v1.GridStoppingH\x00\x12/\n\x07\x61nytime\x18\x07 \x01(\x0b\x32\x1c.verifier.v1.AnytimeStoppingH\x00\x12)\n\tselection\x18\x08 \x01(\x0e\x32\x16.verifier.v1.Selection\x12\x11\n\trunner_up\x18\t \x01(\x08\x12)\n\tprecision\x18\n \x01(\x0e\x32\x16.verifier.v1.Precision\x12\x0b\n\x03rng\x18\x0b \x01(\tB\n\n\x08stopping\"\xfc\x01\n\x0c\x42oundOptions\x12)\n\tsemantics\x18\x01 \x01(\x0e\x32\x16.verifier.v1.Semantics\x12\'\n\x08rounding\x18\x02 \x01(\x0e\x32\x15.verifier.v1.Rounding\x12\x16\n\ttolerance\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05\x61udit\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12\x19\n\x0cmemory_bytes\x18\x05 \x01(\x03H\x02\x88\x01\x01\x12\x18\n\x0bmax_seconds\x18\x06 \x01(\x01H\x03\x88\x01\x01\x42\x0c\n\n_toleranceB\x08\n\x06_auditB\x0f\n\r_memory_bytesB\x0e\n\x0c_max_seconds\"1\n\x03Ibp\x12*\n\x07options\x18\x01 \x01(\x0b\x32\x19.verifier.v1.BoundOptions\"6\n\x08\x43rownIbp\x12*\n\x07options\x18\x01 \x01(\x0b\x32\x19.verifier.v1.BoundOptions\"3\n\x05\x43rown\x12*\n\x07options\x18\x01 \x01(\x0b\x32\x19.verifier.v1.BoundOptions\"\x84\x01\n\nAlphaCrown\x12*\n\x07options\x18\x01 \x01(\x0b\x32\x19.verifier.v1.BoundOptions\x12\x12\n\x05steps\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\rlearning_rate\x18\x03 \x01(\x01H\x01\x88\x01\x01\x42\x08\n\x06_stepsB\x10\n\x0e_learning_rate\"\x80\x01\n\x06Ladder\x12*\n\x07options\x18\x01 \x01(\x0b\x32\x19.verifier.v1.BoundOptions\x12\x12\n\x05steps\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\rlearning_rate\x18\x03 \x01(\x01H\x01\x88\x01\x01\x42\x08\n\x06_stepsB\x10\n\x0e_learning_rate\"\x88\x02\n\x06Method\x12+\n\tsmoothing\x18\x01 \x01(\x0b\x32\x16.verifier.v1.SmoothingH\x00\x12\x1f\n\x03ibp\x18\x02 \x01(\x0b\x32\x10.verifier.v1.IbpH\x00\x12*\n\tcrown_ibp\x18\x03 \x01(\x0b\x32\x15.verifier.v1.CrownIbpH\x00\x12#\n\x05\x63rown\x18\x04 \x01(\x0b\x32\x12.verifier.v1.CrownH\x00\x12.\n\x0b\x61lpha_crown\x18\x05 \x01(\x0b\x32\x17.verifier.v1.AlphaCrownH\x00\x12%\n\x06ladder\x18\x06 \x01(\x0b\x32\x13.verifier.v1.LadderH\x00\x42\x08\n\x06method*E\n\x04Norm\x12\x14\n\x10NORM_UNSPECIFIED\x10\x00\x12\x0b\n\x07NORM_L1\x10\x01\x12\x0b\n\x07NORM_L2\x10\x02\x12\r\n\tNORM_LINF\x10\x03*}\n\tPrecision\x12\x19\n\x15PRECISION_UNSPECIFIED\x10\x00\x12\x15\n\x11PRECISION_FLOAT32\x10\x01\x12\x12\n\x0ePRECISION_TF32\x10\x02\x12\x16\n\x12PRECISION_BFLOAT16\x10\x03\x12\x12\n\x0ePRECISION_REAL\x10\x04*T\n\tSelection\x12\x19\n\x15SELECTION_UNSPECIFIED\x10\x00\x12\x10\n\x0cSELECTION_N0\x10\x01\x12\x1a\n\x16SELECTION_SINGLE_STAGE\x10\x02*V\n\tSemantics\x12\x19\n\x15SEMANTICS_UNSPECIFIED\x10\x00\x12\x12\n\x0eSEMANTICS_REAL\x10\x01\x12\x1a\n\x16SEMANTICS_FLOAT32_EXEC\x10\x02*P\n\x08Rounding\x12\x18\n\x14ROUNDING_UNSPECIFIED\x10\x00\x12\x14\n\x10ROUNDING_OUTWARD\x10\x01\x12\x14\n\x10ROUNDING_NEAREST\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19verifier/v1/methods.proto\x12\x0bverifier.v1\"\x1e\n\rGaussianNoise\x12\r\n\x05sigma\x18\x01 \x01(\x01\"J\n\x0fNoiseParameters\x12.\n\x08gaussian\x18\x01 \x01(\x0b\x32\x1a.verifier.v1.GaussianNoiseH\x00\x42\x07\n\x05noise\"\x1a\n\rFixedStopping\x12\t\n\x01n\x18\x01 \x01(\x03\"a\n\x0e\x44\x65\x63ideStopping\x12\r\n\x05radii\x18\x01 \x03(\x01\x12\x12\n\x05max_n\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\x08\x66utility\x18\x03 \x01(\x01H\x01\x88\x01\x01\x42\x08\n\x06_max_nB\x0b\n\t_futility\"^\n\x0cGridStopping\x12\x0c\n\x04step\x18\x01 \x01(\x01\x12\x12\n\x05max_n\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\x08\x66utility\x18\x03 \x01(\x01H\x01\x88\x01\x01\x42\x08\n\x06_max_nB\x0b\n\t_futility\"/\n\x0f\x41nytimeStopping\x12\x12\n\x05max_n\x18\x01 \x01(\x03H\x00\x88\x01\x01\x42\x08\n\x06_max_n\"\x94\x04\n\tSmoothing\x12+\n\x05noise\x18\x01 \x01(\x0b\x32\x1c.verifier.v1.NoiseParameters\x12\n\n\x02n0\x18\x02 \x01(\x03\x12\r\n\x05\x61lpha\x18\x03 \x01(\x01\x12+\n\x05\x66ixed\x18\x04 \x01(\x0b\x32\x1a.verifier.v1.FixedStoppingH\x00\x12-\n\x06\x64\x65\x63ide\x18\x05 \x01(\x0b\x32\x1b.verifier.v1.DecideStoppingH\x00\x12)\n\x04grid\x18\x06 \x01(\x0b\x32\x19.verifier.v1.GridStoppingH\x00\x12/\n\x07\x61nytime\x18\x07 \x01(\x0b\x32\x1c.verifier.v1.AnytimeStoppingH\x00\x12)\n\tselection\x18\x08 \x01(\x0e\x32\x16.verifier.v1.Selection\x12\x11\n\trunner_up\x18\t \x01(\x08\x12)\n\tprecision\x18\n \x01(\x0e\x32\x16.verifier.v1.Precision\x12\x0b\n\x03rng\x18\x0b \x01(\t\x12#\n\x06target\x18\x0c \x01(\x0e\x32\x13.verifier.v1.Target\x12\x1f\n\x12max_forward_passes\x18\r \x01(\x03H\x01\x88\x01\x01\x12\x18\n\x0bmax_seconds\x18\x0e \x01(\x01H\x02\x88\x01\x01\x42\n\n\x08stoppingB\x15\n\x13_max_forward_passesB\x0e\n\x0c_max_seconds\"\xfc\x01\n\x0c\x42oundOptions\x12)\n\tsemantics\x18\x01 \x01(\x0e\x32\x16.verifier.v1.Semantics\x12\'\n\x08rounding\x18\x02 \x01(\x0e\x32\x15.verifier.v1.Rounding\x12\x16\n\ttolerance\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05\x61udit\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12\x19\n\x0cmemory_bytes\x18\x05 \x01(\x03H\x02\x88\x01\x01\x12\x18\n\x0bmax_seconds\x18\x06 \x01(\x01H\x03\x88\x01\x01\x42\x0c\n\n_toleranceB\x08\n\x06_auditB\x0f\n\r_memory_bytesB\x0e\n\x0c_max_seconds\"1\n\x03Ibp\x12*\n\x07options\x18\x01 \x01(\x0b\x32\x19.verifier.v1.BoundOptions\"6\n\x08\x43rownIbp\x12*\n\x07options\x18\x01 \x01(\x0b\x32\x19.verifier.v1.BoundOptions\"3\n\x05\x43rown\x12*\n\x07options\x18\x01 \x01(\x0b\x32\x19.verifier.v1.BoundOptions\"\x84\x01\n\nAlphaCrown\x12*\n\x07options\x18\x01 \x01(\x0b\x32\x19.verifier.v1.BoundOptions\x12\x12\n\x05steps\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\rlearning_rate\x18\x03 \x01(\x01H\x01\x88\x01\x01\x42\x08\n\x06_stepsB\x10\n\x0e_learning_rate\"\x80\x01\n\x06Ladder\x12*\n\x07options\x18\x01 \x01(\x0b\x32\x19.verifier.v1.BoundOptions\x12\x12\n\x05steps\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\rlearning_rate\x18\x03 \x01(\x01H\x01\x88\x01\x01\x42\x08\n\x06_stepsB\x10\n\x0e_learning_rate\"\x88\x02\n\x06Method\x12+\n\tsmoothing\x18\x01 \x01(\x0b\x32\x16.verifier.v1.SmoothingH\x00\x12\x1f\n\x03ibp\x18\x02 \x01(\x0b\x32\x10.verifier.v1.IbpH\x00\x12*\n\tcrown_ibp\x18\x03 \x01(\x0b\x32\x15.verifier.v1.CrownIbpH\x00\x12#\n\x05\x63rown\x18\x04 \x01(\x0b\x32\x12.verifier.v1.CrownH\x00\x12.\n\x0b\x61lpha_crown\x18\x05 \x01(\x0b\x32\x17.verifier.v1.AlphaCrownH\x00\x12%\n\x06ladder\x18\x06 \x01(\x0b\x32\x13.verifier.v1.LadderH\x00\x42\x08\n\x06method*E\n\x04Norm\x12\x14\n\x10NORM_UNSPECIFIED\x10\x00\x12\x0b\n\x07NORM_L1\x10\x01\x12\x0b\n\x07NORM_L2\x10\x02\x12\r\n\tNORM_LINF\x10\x03*}\n\tPrecision\x12\x19\n\x15PRECISION_UNSPECIFIED\x10\x00\x12\x15\n\x11PRECISION_FLOAT32\x10\x01\x12\x12\n\x0ePRECISION_TF32\x10\x02\x12\x16\n\x12PRECISION_BFLOAT16\x10\x03\x12\x12\n\x0ePRECISION_REAL\x10\x04*T\n\tSelection\x12\x19\n\x15SELECTION_UNSPECIFIED\x10\x00\x12\x10\n\x0cSELECTION_N0\x10\x01\x12\x1a\n\x16SELECTION_SINGLE_STAGE\x10\x02*B\n\x06Target\x12\x16\n\x12TARGET_UNSPECIFIED\x10\x00\x12\x0e\n\nTARGET_TOP\x10\x01\x12\x10\n\x0cTARGET_LABEL\x10\x02*V\n\tSemantics\x12\x19\n\x15SEMANTICS_UNSPECIFIED\x10\x00\x12\x12\n\x0eSEMANTICS_REAL\x10\x01\x12\x1a\n\x16SEMANTICS_FLOAT32_EXEC\x10\x02*P\n\x08Rounding\x12\x18\n\x14ROUNDING_UNSPECIFIED\x10\x00\x12\x14\n\x10ROUNDING_OUTWARD\x10\x01\x12\x14\n\x10ROUNDING_NEAREST\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'verifier.v1.methods_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_NORM']._serialized_start=1653
-  _globals['_NORM']._serialized_end=1722
-  _globals['_PRECISION']._serialized_start=1724
-  _globals['_PRECISION']._serialized_end=1849
-  _globals['_SELECTION']._serialized_start=1851
-  _globals['_SELECTION']._serialized_end=1935
-  _globals['_SEMANTICS']._serialized_start=1937
-  _globals['_SEMANTICS']._serialized_end=2023
-  _globals['_ROUNDING']._serialized_start=2025
-  _globals['_ROUNDING']._serialized_end=2105
+  _globals['_NORM']._serialized_start=1905
+  _globals['_NORM']._serialized_end=1974
+  _globals['_PRECISION']._serialized_start=1976
+  _globals['_PRECISION']._serialized_end=2101
+  _globals['_SELECTION']._serialized_start=2103
+  _globals['_SELECTION']._serialized_end=2187
+  _globals['_TARGET']._serialized_start=2189
+  _globals['_TARGET']._serialized_end=2255
+  _globals['_SEMANTICS']._serialized_start=2257
+  _globals['_SEMANTICS']._serialized_end=2343
+  _globals['_ROUNDING']._serialized_start=2345
+  _globals['_ROUNDING']._serialized_end=2425
   _globals['_GAUSSIANNOISE']._serialized_start=42
   _globals['_GAUSSIANNOISE']._serialized_end=72
   _globals['_NOISEPARAMETERS']._serialized_start=74
@@ -48,25 +50,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FIXEDSTOPPING']._serialized_start=150
   _globals['_FIXEDSTOPPING']._serialized_end=176
   _globals['_DECIDESTOPPING']._serialized_start=178
-  _globals['_DECIDESTOPPING']._serialized_end=224
-  _globals['_GRIDSTOPPING']._serialized_start=226
-  _globals['_GRIDSTOPPING']._serialized_end=269
-  _globals['_ANYTIMESTOPPING']._serialized_start=271
-  _globals['_ANYTIMESTOPPING']._serialized_end=303
-  _globals['_SMOOTHING']._serialized_start=306
-  _globals['_SMOOTHING']._serialized_end=703
-  _globals['_BOUNDOPTIONS']._serialized_start=706
-  _globals['_BOUNDOPTIONS']._serialized_end=958
-  _globals['_IBP']._serialized_start=960
-  _globals['_IBP']._serialized_end=1009
-  _globals['_CROWNIBP']._serialized_start=1011
-  _globals['_CROWNIBP']._serialized_end=1065
-  _globals['_CROWN']._serialized_start=1067
-  _globals['_CROWN']._serialized_end=1118
-  _globals['_ALPHACROWN']._serialized_start=1121
-  _globals['_ALPHACROWN']._serialized_end=1253
-  _globals['_LADDER']._serialized_start=1256
-  _globals['_LADDER']._serialized_end=1384
-  _globals['_METHOD']._serialized_start=1387
-  _globals['_METHOD']._serialized_end=1651
+  _globals['_DECIDESTOPPING']._serialized_end=275
+  _globals['_GRIDSTOPPING']._serialized_start=277
+  _globals['_GRIDSTOPPING']._serialized_end=371
+  _globals['_ANYTIMESTOPPING']._serialized_start=373
+  _globals['_ANYTIMESTOPPING']._serialized_end=420
+  _globals['_SMOOTHING']._serialized_start=423
+  _globals['_SMOOTHING']._serialized_end=955
+  _globals['_BOUNDOPTIONS']._serialized_start=958
+  _globals['_BOUNDOPTIONS']._serialized_end=1210
+  _globals['_IBP']._serialized_start=1212
+  _globals['_IBP']._serialized_end=1261
+  _globals['_CROWNIBP']._serialized_start=1263
+  _globals['_CROWNIBP']._serialized_end=1317
+  _globals['_CROWN']._serialized_start=1319
+  _globals['_CROWN']._serialized_end=1370
+  _globals['_ALPHACROWN']._serialized_start=1373
+  _globals['_ALPHACROWN']._serialized_end=1505
+  _globals['_LADDER']._serialized_start=1508
+  _globals['_LADDER']._serialized_end=1636
+  _globals['_METHOD']._serialized_start=1639
+  _globals['_METHOD']._serialized_end=1903
 # @@protoc_insertion_point(module_scope)

@@ -28,6 +28,12 @@ class Selection(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SELECTION_N0: _ClassVar[Selection]
     SELECTION_SINGLE_STAGE: _ClassVar[Selection]
 
+class Target(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TARGET_UNSPECIFIED: _ClassVar[Target]
+    TARGET_TOP: _ClassVar[Target]
+    TARGET_LABEL: _ClassVar[Target]
+
 class Semantics(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     SEMANTICS_UNSPECIFIED: _ClassVar[Semantics]
@@ -51,6 +57,9 @@ PRECISION_REAL: Precision
 SELECTION_UNSPECIFIED: Selection
 SELECTION_N0: Selection
 SELECTION_SINGLE_STAGE: Selection
+TARGET_UNSPECIFIED: Target
+TARGET_TOP: Target
+TARGET_LABEL: Target
 SEMANTICS_UNSPECIFIED: Semantics
 SEMANTICS_REAL: Semantics
 SEMANTICS_FLOAT32_EXEC: Semantics
@@ -77,20 +86,24 @@ class FixedStopping(_message.Message):
     def __init__(self, n: _Optional[int] = ...) -> None: ...
 
 class DecideStopping(_message.Message):
-    __slots__ = ("radii", "max_n")
+    __slots__ = ("radii", "max_n", "futility")
     RADII_FIELD_NUMBER: _ClassVar[int]
     MAX_N_FIELD_NUMBER: _ClassVar[int]
+    FUTILITY_FIELD_NUMBER: _ClassVar[int]
     radii: _containers.RepeatedScalarFieldContainer[float]
     max_n: int
-    def __init__(self, radii: _Optional[_Iterable[float]] = ..., max_n: _Optional[int] = ...) -> None: ...
+    futility: float
+    def __init__(self, radii: _Optional[_Iterable[float]] = ..., max_n: _Optional[int] = ..., futility: _Optional[float] = ...) -> None: ...
 
 class GridStopping(_message.Message):
-    __slots__ = ("step", "max_n")
+    __slots__ = ("step", "max_n", "futility")
     STEP_FIELD_NUMBER: _ClassVar[int]
     MAX_N_FIELD_NUMBER: _ClassVar[int]
+    FUTILITY_FIELD_NUMBER: _ClassVar[int]
     step: float
     max_n: int
-    def __init__(self, step: _Optional[float] = ..., max_n: _Optional[int] = ...) -> None: ...
+    futility: float
+    def __init__(self, step: _Optional[float] = ..., max_n: _Optional[int] = ..., futility: _Optional[float] = ...) -> None: ...
 
 class AnytimeStopping(_message.Message):
     __slots__ = ("max_n",)
@@ -99,7 +112,7 @@ class AnytimeStopping(_message.Message):
     def __init__(self, max_n: _Optional[int] = ...) -> None: ...
 
 class Smoothing(_message.Message):
-    __slots__ = ("noise", "n0", "alpha", "fixed", "decide", "grid", "anytime", "selection", "runner_up", "precision", "rng")
+    __slots__ = ("noise", "n0", "alpha", "fixed", "decide", "grid", "anytime", "selection", "runner_up", "precision", "rng", "target", "max_forward_passes", "max_seconds")
     NOISE_FIELD_NUMBER: _ClassVar[int]
     N0_FIELD_NUMBER: _ClassVar[int]
     ALPHA_FIELD_NUMBER: _ClassVar[int]
@@ -111,6 +124,9 @@ class Smoothing(_message.Message):
     RUNNER_UP_FIELD_NUMBER: _ClassVar[int]
     PRECISION_FIELD_NUMBER: _ClassVar[int]
     RNG_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    MAX_FORWARD_PASSES_FIELD_NUMBER: _ClassVar[int]
+    MAX_SECONDS_FIELD_NUMBER: _ClassVar[int]
     noise: NoiseParameters
     n0: int
     alpha: float
@@ -122,7 +138,10 @@ class Smoothing(_message.Message):
     runner_up: bool
     precision: Precision
     rng: str
-    def __init__(self, noise: _Optional[_Union[NoiseParameters, _Mapping]] = ..., n0: _Optional[int] = ..., alpha: _Optional[float] = ..., fixed: _Optional[_Union[FixedStopping, _Mapping]] = ..., decide: _Optional[_Union[DecideStopping, _Mapping]] = ..., grid: _Optional[_Union[GridStopping, _Mapping]] = ..., anytime: _Optional[_Union[AnytimeStopping, _Mapping]] = ..., selection: _Optional[_Union[Selection, str]] = ..., runner_up: bool = ..., precision: _Optional[_Union[Precision, str]] = ..., rng: _Optional[str] = ...) -> None: ...
+    target: Target
+    max_forward_passes: int
+    max_seconds: float
+    def __init__(self, noise: _Optional[_Union[NoiseParameters, _Mapping]] = ..., n0: _Optional[int] = ..., alpha: _Optional[float] = ..., fixed: _Optional[_Union[FixedStopping, _Mapping]] = ..., decide: _Optional[_Union[DecideStopping, _Mapping]] = ..., grid: _Optional[_Union[GridStopping, _Mapping]] = ..., anytime: _Optional[_Union[AnytimeStopping, _Mapping]] = ..., selection: _Optional[_Union[Selection, str]] = ..., runner_up: bool = ..., precision: _Optional[_Union[Precision, str]] = ..., rng: _Optional[str] = ..., target: _Optional[_Union[Target, str]] = ..., max_forward_passes: _Optional[int] = ..., max_seconds: _Optional[float] = ...) -> None: ...
 
 class BoundOptions(_message.Message):
     __slots__ = ("semantics", "rounding", "tolerance", "audit", "memory_bytes", "max_seconds")

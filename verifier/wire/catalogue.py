@@ -14,13 +14,15 @@ def to_price(price: Price) -> certification_pb2.Price:
         largest_radius=price.largest_radius,
         seconds=price.seconds,
         warnings=price.warnings,
+        expected_passes=price.expected_passes,
     )
 
 
 def from_price(message: certification_pb2.Price) -> Price:
     """A price from a message."""
     seconds = message.seconds if message.HasField("seconds") else None
-    return Price(message.forward_passes, message.largest_radius, seconds, tuple(message.warnings))
+    expected = message.expected_passes if message.HasField("expected_passes") else None
+    return Price(message.forward_passes, message.largest_radius, seconds, tuple(message.warnings), expected)
 
 
 def to_method_info(info: MethodInfo) -> certification_pb2.MethodInfo:

@@ -2,7 +2,19 @@
 
 from typing import Any
 
-from verifier.certificate import BoundEvidence, Evidence, RegionKind, RegionNote, SamplingEvidence, Votes
+from verifier.certificate import (
+    Attempt,
+    BoundEvidence,
+    Evidence,
+    RadiusDecision,
+    RadiusVerdict,
+    RegionKind,
+    RegionNote,
+    SamplingEvidence,
+    SequentialEvidence,
+    Stopped,
+    Votes,
+)
 from verifier.errors import InvalidProblem
 from verifier.methods import AlphaCrown, Crown, CrownIbp, Ibp, Rng
 from verifier.v1 import certificate_pb2
@@ -82,6 +94,25 @@ def _to_sampling(evidence: SamplingEvidence) -> certificate_pb2.SamplingEvidence
         seed=evidence.seed,
         seed_origin=to_origin(evidence.seed_origin),
         rng=evidence.rng.value,
+        sequential=_to_sequential(evidence.sequential) if evidence.sequential else None,
+        attempt=certificate_pb2.Attempt(**vars(evidence.attempt)) if evidence.attempt else None,
+    )
+
+
+def _to_sequential(evidence: SequentialEvidence) -> certificate_pb2.SequentialEvidence:
+    return certificate_pb2.SequentialEvidence(
+        plan=evidence.plan,
+        looks=evidence.looks,
+        counts=evidence.counts,
+        decisions=[
+            certificate_pb2.RadiusDecision(
+                radius=decision.radius,
+                verdict=to_enum(certificate_pb2.RadiusVerdict, "RADIUS_VERDICT", decision.verdict),
+                draws=decision.draws,
+            )
+            for decision in evidence.decisions
+        ],
+        stopped=to_enum(certificate_pb2.Stopped, "STOPPED", evidence.stopped),
     )
 
 
@@ -95,7 +126,41 @@ def _from_sampling(sampling: certificate_pb2.SamplingEvidence) -> SamplingEviden
         seed=sampling.seed,
         seed_origin=from_origin(sampling.seed_origin),
         rng=require_rng(sampling.rng),
+        sequential=_from_sequential(sampling.sequential) if sampling.HasField("sequential") else None,
+        attempt=_from_attempt(sampling.attempt) if sampling.HasField("attempt") else None,
     )
+
+
+def _from_sequential(message: certificate_pb2.SequentialEvidence) -> SequentialEvidence:
+    return SequentialEvidence(
+        plan=message.plan,
+        looks=tuple(message.looks),
+        counts=tuple(message.counts),
+        decisions=tuple(
+            RadiusDecision(
+                decision.radius,
+                from_enum(
+                    certificate_pb2.RadiusVerdict,
+                    "RADIUS_VERDICT",
+                    decision.verdict,
+                    RadiusVerdict,
+                    "sampling.sequential.decisions.verdict",
+                ),
+                decision.draws,
+            )
+            for decision in message.decisions
+        ),
+        stopped=from_enum(certificate_pb2.Stopped, "STOPPED", message.stopped, Stopped, "sampling.sequential.stopped"),
+    )
+
+
+def _from_attempt(message: certificate_pb2.Attempt) -> Attempt:
+    if message.number < 1 or not 0 < message.alpha_spent <= 1:
+        raise InvalidProblem(
+            f"an attempt has a number >= 1 and has spent some alpha, got {message.number} and {message.alpha_spent}",
+            field="sampling.attempt",
+        )
+    return Attempt(message.number, message.alpha_spent)
 
 
 def to_votes(votes: Votes) -> certificate_pb2.Votes:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from verifier.errors import InvalidProblem, Unsupported
+from verifier.errors import InvalidProblem
 from verifier.methods import (
     AlphaCrown,
     BoundMethod,
@@ -18,6 +18,8 @@ from verifier.methods import (
     Selection,
     Semantics,
     Smoothing,
+    Stopping,
+    Target,
 )
 from verifier.v1 import methods_pb2
 from verifier.wire.enums import from_enum, to_enum
@@ -107,24 +109,55 @@ def to_smoothing(method: Smoothing) -> methods_pb2.Smoothing:
         noise=to_noise(method.noise, method.sigma),
         n0=method.n0,
         alpha=method.alpha,
-        fixed=methods_pb2.FixedStopping(n=method.n),
         selection=to_enum(methods_pb2.Selection, "SELECTION", method.selection),
         runner_up=method.runner_up,
         precision=to_enum(methods_pb2.Precision, "PRECISION", method.precision),
         rng=method.rng.value if method.rng else "",
+        target=to_enum(methods_pb2.Target, "TARGET", method.target),
+        max_forward_passes=method.max_forward_passes,
+        max_seconds=method.max_seconds,
+        **_to_stopping(method),
     )
+
+
+def _to_stopping(method: Smoothing) -> dict[str, Any]:
+    """When the draws end, as a field of `Smoothing`: its name and its message."""
+    n, futility = method.n, method.futility
+    match method.stopping:
+        case Stopping.DECIDE:
+            return {"decide": methods_pb2.DecideStopping(radii=method.decide, max_n=n, futility=futility)}
+        case Stopping.GRID:
+            return {"grid": methods_pb2.GridStopping(step=method.grid, max_n=n, futility=futility)}
+        case Stopping.ANYTIME:
+            return {"anytime": methods_pb2.AnytimeStopping(max_n=n)}
+        case Stopping.FIXED:
+            return {"fixed": methods_pb2.FixedStopping(n=n)}
+
+
+def _from_stopping(message: methods_pb2.Smoothing) -> dict[str, Any]:
+    """When the draws end, as arguments of `Smoothing`; absent numbers take its defaults."""
+    kind = message.WhichOneof("stopping")
+    if kind in ("fixed", None):
+        return {"n": message.fixed.n}
+    stopping = getattr(message, kind)
+    arguments: dict[str, Any] = {"n": stopping.max_n} if stopping.HasField("max_n") else {}
+    if kind == "anytime":
+        return arguments | {"anytime": True}
+    if stopping.HasField("futility"):
+        arguments["futility"] = stopping.futility
+    if kind == "grid":
+        return arguments | {"grid": stopping.step}
+    if not stopping.radii:
+        raise InvalidProblem("decide needs at least one radius", field="smoothing.decide")
+    return arguments | {"decide": tuple(stopping.radii)}
 
 
 def from_smoothing(message: methods_pb2.Smoothing) -> Smoothing:
     """Parameters of smoothing from a message."""
-    stopping = message.WhichOneof("stopping")
-    if stopping not in ("fixed", None):
-        raise Unsupported(f"stopping.{stopping}: this version draws a fixed number; set stopping.fixed")
     family, sigma = from_noise(message.noise)
     return Smoothing(
         sigma=sigma,
         n0=message.n0,
-        n=message.fixed.n,
         alpha=message.alpha,
         selection=from_enum(
             methods_pb2.Selection, "SELECTION", message.selection, Selection, "smoothing.selection", Selection.N0
@@ -133,6 +166,10 @@ def from_smoothing(message: methods_pb2.Smoothing) -> Smoothing:
         precision=from_precision(message.precision),
         rng=from_rng(message.rng),
         noise=family,
+        target=from_enum(methods_pb2.Target, "TARGET", message.target, Target, "smoothing.target", Target.TOP),
+        max_forward_passes=message.max_forward_passes if message.HasField("max_forward_passes") else None,
+        max_seconds=message.max_seconds if message.HasField("max_seconds") else None,
+        **_from_stopping(message),
     )
 
 

@@ -25,6 +25,7 @@ class Question:
         norm, method, eps, domain, weights: see `Problem` and `CertifyingMethod`.
         seed: the client's, or a fresh one.
         validate_only: price and check, do not run.
+        partial: whether undecided inputs are told of.
     """
 
     model: str
@@ -35,6 +36,7 @@ class Question:
     validate_only: bool
     domain: Box | None = None
     weights: NDArray[np.float64] | None = None
+    partial: bool = False
 
     def problem(self, inputs: certification_pb2.InlineInputs, first_index: int = 0) -> Problem:
         """The inputs of a message, or its boxes, under this question.
@@ -64,7 +66,13 @@ class Question:
 
 
 def to_spec(
-    model: str, problem: Problem, method: CertifyingMethod, seed: int | None, *, validate_only: bool = False
+    model: str,
+    problem: Problem,
+    method: CertifyingMethod,
+    seed: int | None,
+    *,
+    validate_only: bool = False,
+    partial: bool = False,
 ) -> certification_pb2.CertifySpec:
     """What to certify, without the inputs of the problem, as a message."""
     domain = None
@@ -80,6 +88,7 @@ def to_spec(
         validate_only=validate_only,
         domain=domain,
         weights=None if problem.weights is None else to_tensor(problem.weights),
+        partial=partial,
     )
 
 
@@ -95,6 +104,7 @@ def from_spec(spec: certification_pb2.CertifySpec) -> Question:
         validate_only=spec.validate_only,
         domain=_from_domain(spec.domain) if spec.HasField("domain") else None,
         weights=from_tensor(spec.weights, "FP64", "weights") if spec.HasField("weights") else None,
+        partial=spec.partial,
     )
 
 

@@ -16,14 +16,8 @@ from torch import nn
 from verifier import guarantee
 from verifier.backends.base import Work
 from verifier.backends.device import Device, Shape
-from verifier.backends.smoothing import (
-    SmoothingBackend,
-    SmoothingState,
-    describe,
-    phases,
-    segments_of,
-    top_class,
-)
+from verifier.backends.draws import SmoothingState, describe, phases, segments_of, top_class
+from verifier.backends.smoothing import SmoothingBackend
 from verifier.backends.table import BACKENDS, backend_of, distinct_backends
 from verifier.certificate import Certificate, Grade, NoiseModel, SmoothedPrediction, Verdict, Votes
 from verifier.errors import InvalidProblem, Unsupported
@@ -208,20 +202,20 @@ methods = st.one_of(
 def test_any_cut_covers_each_phase_exactly_once(device: Device, method: Sampling, data: st.DataObject) -> None:
     problem = problem_of(0.5, 1.5, first_index=40)
     state = BACKEND.begin(BANDS, problem, method, SEED, device)[1]
-    drawn: dict[tuple[Phase, int], list[int]] = {}
+    drawn: dict[Phase, list[int]] = {}
     while wanted := BACKEND.wanted(state):
         rows = data.draw(st.integers(1, wanted))
         segments = list(segments_of(state, rows, slot=6))
         assert sum(segment.rows for segment in segments) == rows
+        assert [segment.slot for segment in segments] == list(range(6, 6 + len(segments)))
         for segment in segments:
             stream = segment.stream
             assert (stream.seed, stream.index, stream.input_digest) == (1234, 41, problem.digests[1])
             assert (segment.sigma, segment.x is state.x) == (0.5, True)
-            places = drawn.setdefault((stream.phase, segment.slot), [])
+            places = drawn.setdefault(stream.phase, [])
             places += range(segment.first, segment.first + segment.rows)
         state = dataclasses.replace(state, drawn=state.drawn + rows)
-    expected = {(phase, 6 + number): list(range(draws)) for number, (phase, draws) in enumerate(phases(method))}
-    assert drawn == expected
+    assert drawn == {phase: list(range(draws)) for phase, draws in phases(method)}
     assert sum(draws for _, draws in phases(method)) == method.draws
 
 
@@ -336,7 +330,7 @@ def test_a_step_changes_no_state(device: Device) -> None:
     model = device.prepare(BANDS, Precision.FLOAT32, SHAPE)
     BACKEND.step(model, [Work(state, 50) for state in states])
     for state in states:
-        assert (state.drawn, state.votes.sum(), state.execution) == (0, 0, None)
+        assert (state.drawn, state.votes.sum(), state.execution.batch_rows) == (0, 0, 0)
 
 
 # -- what votes become

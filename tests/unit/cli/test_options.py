@@ -20,7 +20,18 @@ from verifier.cli.main import main
 from verifier.cli.methods import METHODS
 from verifier.client.asked import problem_of
 from verifier.client.redraw import Redrawn
-from verifier.methods import BOUND_METHODS, AlphaCrown, BoundMethod, Crown, Ibp, Ladder, Rounding, Semantics, Smoothing
+from verifier.methods import (
+    BOUND_METHODS,
+    AlphaCrown,
+    BoundMethod,
+    Crown,
+    Ibp,
+    Ladder,
+    Rounding,
+    Semantics,
+    Smoothing,
+    Target,
+)
 from verifier.problem import Norm
 from verifier.wire.certificates import certificate_to_json
 
@@ -30,7 +41,6 @@ BOUND_OPTIONS = {
     "--tolerance": "1e-4",
     "--audit": "16",
     "--memory": "1G",
-    "--max-seconds": "5",
 }
 ASCENT_OPTIONS = {"--steps": "20", "--learning-rate": "0.25"}
 SMOOTHING_OPTIONS = {
@@ -133,6 +143,10 @@ def test_old_command_lines_still_ask_for_smoothing(client: Asking, files: Path) 
         ("--method alpha-crown --steps 3", AlphaCrown(steps=3)),
         ("--method ladder --learning-rate 0.5", Ladder(learning_rate=0.5)),
         ("--method smoothing --sigma 0.5 --runner-up", Smoothing(sigma=0.5, runner_up=True)),
+        ("--method smoothing --sigma 0.5 --decide 0.25,0.5", Smoothing(sigma=0.5, decide=(0.25, 0.5))),
+        ("--method smoothing --sigma 0.5 --grid 0.25 --n 5000", Smoothing(sigma=0.5, grid=0.25, n=5000)),
+        ("--method smoothing --sigma 0.5 --anytime --max-seconds 3", Smoothing(0.5, anytime=True, max_seconds=3.0)),
+        ("--method smoothing --sigma 0.5 --target label", Smoothing(sigma=0.5, target=Target.LABEL)),
     ],
 )
 def test_options_reach_the_method(client: Asking, files: Path, options: str, method: Any) -> None:
@@ -175,6 +189,9 @@ def test_every_parameter_has_an_option() -> None:
         ("--method ibp --memory 1.5G", "is no size"),
         ("--method ibp --memory 1K", "memory_bytes must be"),
         ("--method ibp --tolerance 0", "tolerance must be"),
+        ("--method smoothing --sigma 0.5 --decide 0.5,x", "are no radii"),
+        ("--method smoothing --sigma 0.5 --decide 0.5,0.25", "must rise"),
+        ("--method smoothing --sigma 0.5 --grid 0.1 --anytime", "choose one"),
         ("--method ibp --tolerance nan", "tolerance must be"),
         ("--method ibp --audit -1", "audit must be"),
         ("--method ibp --max-seconds 0", "max_seconds must be"),
@@ -286,6 +303,7 @@ def test_json_has_no_infinity(client: Asking, files: Path) -> None:
         "largest_radius": None,
         "seconds": None,
         "warnings": [],
+        "expected_passes": None,
     }
 
 

@@ -188,6 +188,7 @@ def test_a_small_request_beside_a_large_one_ends_soon(device: Device, start: Sta
     executor.prepare(BACKEND, handle, METHODS[0])
     module.close()
     large = Caller(device, handle, inputs(3), Smoothing(0.5, n=10**8))
+    large.request.received = 10**6  # had its turn
     small = Caller(device, handle, inputs(2), Smoothing(0.5, n0=100, n=1000))
     engine.submit(large.request)
     assert module.entered.wait(PATIENCE)
@@ -195,9 +196,9 @@ def test_a_small_request_beside_a_large_one_ends_soon(device: Device, start: Sta
     module.open()
     small.results()
     engine.cancel(large.request)
-    # Half of every step, after the one that was running; the last one may be counted before it is looked at.
+    # Three quarters of every step, after the one that was running; the last one may be counted before it is looked at.
     mine = [step for step in executor.steps if any(work.state.method.n == 1000 for work in step)]
-    assert len(mine) == math.ceil(2 * 1100 / (rows // 2))
+    assert len(mine) == math.ceil(2 * 1100 / (rows * 3 // 4))
     assert executor.steps.index(mine[0]) == 1
     assert executor.steps.index(mine[-1]) == len(mine)
 
