@@ -120,7 +120,8 @@ def _adds_up(votes: Votes, classes: int) -> bool:
         return False
     if votes.runner_up is None:  # invalid draws are the strongest rival, or there is none
         strongest, others = votes.invalid_count, rivals - votes.invalid_count
-        return votes.runner_up_count == strongest and 0 <= others <= (classes - 1) * strongest
+        unnamed = classes - (votes.top is not None)
+        return votes.runner_up_count == strongest and 0 <= others <= unnamed * strongest
     named = votes.runner_up != votes.top and votes.invalid_count <= votes.runner_up_count
     others = rivals - votes.runner_up_count - votes.invalid_count
     unnamed = classes - 1 - (votes.top is not None)

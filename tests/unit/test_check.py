@@ -392,6 +392,12 @@ def test_what_looks_prove_holds(made: Certificate) -> None:
     assert check_certificate(certificate_from_json(certificate_to_json(made))) == ()
 
 
+def test_votes_where_none_was_valid_when_a_class_was_chosen() -> None:
+    """Then no class is the top one, and every class may have up to as many votes as the invalid draws."""
+    made = certificate([9, 9, 17], Smoothing(0.5, n0=3, n=35), [0, 0, 3])
+    assert (made.sampling.estimation.top, check_certificate(made)) == (None, ())
+
+
 def changed_looks(made: Certificate, **changes: Any) -> Certificate:
     assert made.sampling.sequential is not None
     looks = dataclasses.replace(made.sampling.sequential, **changes)
