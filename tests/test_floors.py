@@ -17,10 +17,12 @@ ROOMS = {name.split(".")[1] for name in MODULES if "." in name}
 GROUND = (
     *("errors", "problem", "methods", "certificate", "catalogue"),
     *("model", "seeds", "settings", "rounding", "version", "properties"),
+    *("dataset", "job", "gating"),
 )
 SERVICE = (
     *("service", "admission", "composition", "ledger"),
-    *("check", "sampling_claims", "sequential_claims", "bound_claims", "decision", "report", "tables", "plot", "gate"),
+    *("check", "sampling_claims", "sequential_claims", "bound_claims", "decision", "report", "tables", "plot"),
+    *("batch", "batch_runner", "gatekeeper", "gate", "audit", "attestation"),
 )
 DOORS = ("server", "client", "cli", "demo", "__main__", "verifier")
 """The last two are `python -m verifier` and the public names, verifier/__init__.py."""
@@ -28,7 +30,7 @@ DOORS = ("server", "client", "cli", "demo", "__main__", "verifier")
 FLOORS = (
     GROUND,
     ("storage",),
-    ("stats", "smoothing", "bounds", "attacks", "models", "wire", "v1", "vnnlib"),
+    ("stats", "smoothing", "bounds", "attacks", "models", "datasets", "wire", "v1", "vnnlib"),
     ("guarantee",),
     ("chain",),
     ("backends",),

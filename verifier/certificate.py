@@ -372,6 +372,14 @@ class Certificate:
         return self.evidence
 
     @property
+    def spent(self) -> int:
+        """Forward passes that its votes took; of deterministic methods, bounds computed."""
+        if isinstance(self.evidence, BoundEvidence):
+            return self.evidence.evaluations
+        selection = self.evidence.selection
+        return self.evidence.estimation.n + (0 if selection is None else selection.n)
+
+    @property
     def correct(self) -> bool | None:
         """Whether the prediction is the label; None without a label. An abstention is not correct."""
         return None if self.label is None else self.prediction == self.label

@@ -104,7 +104,7 @@ class Ledger:
             attempts = before.setdefault(entry.digest, {})
             if entry.name not in attempts:
                 if attempts and self._refuse:
-                    raise _repeated(problem.first_index + start + number, attempts, method)
+                    raise _repeated(problem.index(start + number), attempts, method)
                 attempts[entry.name] = method.alpha
                 row = {"input_digest": entry.digest, "attempt": entry.name, "alpha": method.alpha}
                 new.append(key | row | {"created": self._clock()})
@@ -134,7 +134,7 @@ def _name(method: Smoothing, seed: Seed, problem: Problem, row: int) -> str:
 def _parts(method: Smoothing, seed: Seed, problem: Problem, row: int) -> Iterator[str]:
     yield "verifier.attempt.1"
     yield str(seed.value)
-    yield str(problem.first_index + row)
+    yield str(problem.index(row))
     if method.target is Target.LABEL:
         yield f"label={problem.label(row)}"
     for field in fields(method):

@@ -92,6 +92,8 @@ class Problem:
         weights: budget of each feature, [*shape], float64, >= 0, finite, not all 0: the ball is then
             |x'_i - x_i| <= radius weights_i. For norm linf only.
         boxes: one box for each input instead of a ball, ends [B, *shape], finite; made by `of_boxes`.
+        indices: of each input in the caller's numbering, [B], >= 0, all different, where they do not count on from
+            `first_index`.
     Raises:
         InvalidProblem: naming the field and, for a bad value, the first input that has it.
     """
@@ -104,6 +106,7 @@ class Problem:
     domain: Box | None = None
     weights: NDArray[np.float64] | None = None
     boxes: Box | None = None
+    indices: NDArray[np.int64] | None = None
 
     @classmethod
     def of_boxes(cls, boxes: Box, labels: NDArray[np.int64] | None = None, first_index: int = 0) -> "Problem":
@@ -127,6 +130,8 @@ class Problem:
             raise InvalidProblem(f"first_index must be >= 0, got {self.first_index}", field="first_index")
         if self.labels is not None:
             object.__setattr__(self, "labels", _private(_checked_labels(self.labels, len(self.x))))
+        if self.indices is not None:
+            object.__setattr__(self, "indices", _private(_checked_indices(self.indices, len(self.x))))
 
     def __len__(self) -> int:
         return len(self.x)
@@ -135,9 +140,10 @@ class Problem:
         """The problem of some inputs, which keep their indices; the slice has a start."""
         labels = None if self.labels is None else self.labels[chosen]
         first = self.first_index + chosen.start
+        indices = None if self.indices is None else self.indices[chosen]
         if self.boxes is not None:
             return Problem.of_boxes(Box(self.boxes.lower[chosen], self.boxes.upper[chosen]), labels, first)
-        return Problem(self.x[chosen], self.norm, labels, self.eps, first, self.domain, self.weights)
+        return Problem(self.x[chosen], self.norm, labels, self.eps, first, self.domain, self.weights, indices=indices)
 
     @property
     def nbytes(self) -> int:
@@ -170,6 +176,10 @@ class Problem:
         if self.boxes is not None:
             return tuple(map(box_digest, self.boxes.lower, self.boxes.upper))
         return tuple(digest_of(row) for row in self.x)
+
+    def index(self, row: int) -> int:
+        """Of x[row], in the caller's numbering."""
+        return self.first_index + row if self.indices is None else int(self.indices[row])
 
     def label(self, row: int) -> int | None:
         """The true class of x[row], where labels were given."""
@@ -251,6 +261,13 @@ def _check_inputs(x: NDArray[np.float32]) -> None:
             "a radius around it means nothing: remove or repair it",
             field=f"inputs[{first}]",
         )
+
+
+def _checked_indices(indices: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    indices = np.asarray(indices, dtype=np.int64)
+    if indices.shape != (count,) or (indices < 0).any() or len(np.unique(indices)) != count:
+        raise InvalidProblem(f"indices must be {count} different numbers >= 0", field="indices")
+    return indices
 
 
 def _checked_labels(labels: NDArray[np.int64], count: int) -> NDArray[np.int64]:

@@ -166,7 +166,7 @@ def summarise(certificates: Sequence[Certificate], radii: Sequence[float] | None
     labelled = all(c.label is not None for c in certificates)
     counting = counting_radii(certificates, labelled=labelled)
     verdicts = [c.verdict for c in certificates]
-    draws = sum(_drawn(c) for c in certificates)
+    draws = sum(c.spent for c in certificates)
     seconds = _busy_seconds(certificates)
     return Summary(
         subject=subject,
@@ -346,12 +346,6 @@ def _is_unfinished(c: Certificate) -> bool:
         return c.sampling.estimation.n < c.smoothing.n
     undecided = sequential.stopped is Stopped.DRAWS and c.smoothing.stopping is not Stopping.ANYTIME
     return undecided or sequential.stopped is Stopped.EARLY
-
-
-def _drawn(c: Certificate) -> int:
-    if isinstance(c.evidence, BoundEvidence):
-        return c.evidence.evaluations
-    return c.sampling.estimation.n + (0 if c.sampling.selection is None else c.sampling.selection.n)
 
 
 def _busy_seconds(certificates: Sequence[Certificate]) -> float:

@@ -3,7 +3,7 @@
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,11 @@ class Settings:
         form: executed form of models: "torchscript", "eager", "inductor", or "" for the device's default.
         max_pending_passes: forward passes admitted at once, over all requests.
         max_model_bytes: of an uploaded file.
+        max_dataset_bytes: of an uploaded data set's inputs and labels.
+        database_url: PostgreSQL, postgresql://USER:PASSWORD@HOST:PORT/DATABASE, instead of a file of the data
+            directory. Servers on one database share jobs, and have to share the data directory, where the files are.
+        run_jobs: whether the server works on jobs.
+        lease_seconds: after which without a sign of life another server takes a job over.
         repeated_attempts: what becomes of a further attempt on an input, with another seed or method: "count" it into
             the alpha that its certificates state, or "refuse" it.
         tls_cert, tls_key: PEM files of the server's certificate; both or none.
@@ -45,6 +50,10 @@ class Settings:
     form: str = ""
     max_pending_passes: int = 1_000_000_000
     max_model_bytes: int = 2**30
+    max_dataset_bytes: int = 2**38
+    database_url: str = field(default="", repr=False)
+    run_jobs: bool = True
+    lease_seconds: float = 30.0
     repeated_attempts: str = "count"
     tls_cert: Path | None = None
     tls_key: Path | None = None
@@ -59,7 +68,9 @@ class Settings:
             raise InvalidProblem(
                 f"repeated_attempts must be count or refuse, got {self.repeated_attempts!r}", field="repeated_attempts"
             )
-        for name in ("max_pending_passes", "max_model_bytes"):
+        if not 1 <= self.lease_seconds <= 3600:
+            raise InvalidProblem(f"lease_seconds must be in 1..3600, got {self.lease_seconds}", field="lease_seconds")
+        for name in ("max_pending_passes", "max_model_bytes", "max_dataset_bytes"):
             if getattr(self, name) < 1:
                 raise InvalidProblem(f"{name} must be >= 1, got {getattr(self, name)}", field=name)
 

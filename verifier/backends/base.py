@@ -147,14 +147,14 @@ def check_inputs(model: ModelHandle, problem: Problem) -> None:
         if outside.any():
             first = int(np.flatnonzero(outside)[0])
             raise InvalidProblem(
-                f"input {problem.first_index + first} has values outside of this model's range [{low}, {high}]; "
+                f"input {problem.index(first)} has values outside of this model's range [{low}, {high}]; "
                 "send inputs in the units that the model was registered with",
-                field=f"inputs[{problem.first_index + first}]",
+                field=f"inputs[{problem.index(first)}]",
             )
     if problem.labels is not None and (problem.labels >= model.classes).any():
         first = int(np.flatnonzero(problem.labels >= model.classes)[0])
         raise InvalidProblem(
             f"labels must be in 0..{model.classes - 1} for this model, got {int(problem.labels[first])} "
-            f"at {problem.first_index + first}",
-            field=f"labels[{problem.first_index + first}]",
+            f"at {problem.index(first)}",
+            field=f"labels[{problem.index(first)}]",
         )

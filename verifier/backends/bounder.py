@@ -354,12 +354,12 @@ def _unsound(
         exact = points_of(region.rows(slice(number, number + 1)), places[point : point + 1])
         logger.critical(
             "UNSOUND: model %s, input %s (index %d), %s in %s, %s: point %d of audit seed %d refutes it: %s",
-            handle.digest, state.problem.digests[state.row], state.problem.first_index + state.row, proof,
+            handle.digest, state.problem.digests[state.row], state.problem.index(state.row), proof,
             state.problem.norm.value, state.note, point, state.seed, exact.flatten().tolist(),
         )  # fmt: skip
     first = states[refuted[0][0]]
     return Unsound(
-        f"the audit refuted {len(refuted)} bounds, the first of input {first.problem.first_index + first.row}: nothing "
+        f"the audit refuted {len(refuted)} bounds, the first of input {first.problem.index(first.row)}: nothing "
         "of this batch is certified; the points are in the server's log, please report them",
         reason="AUDIT_REFUTED",
     )

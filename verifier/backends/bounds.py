@@ -186,7 +186,7 @@ def certificate(state: BoundState, started: float, seconds: float) -> Certificat
     stands = course.certified and course.stage is Stage.DONE
     proof = course.proof if course.proof and (stands or not course.proof.holds) else None
     return Certificate(
-        index=problem.first_index + state.row,
+        index=problem.index(state.row),
         input_digest=problem.digests[state.row],
         label=problem.label(state.row),
         verdict=Verdict.CERTIFIED if stands else Verdict.UNKNOWN,

@@ -102,7 +102,7 @@ def certify(state: SmoothingState, method: Smoothing, proof: Proof, execution: E
     reached = proved and (state.problem.eps is None or proof.radius >= state.problem.eps)
     unproved = Verdict.ABSTAINED if _was_in_vain(state, method) else Verdict.UNKNOWN
     return Certificate(
-        index=state.problem.first_index + state.row,
+        index=state.problem.index(state.row),
         input_digest=state.input_digest,
         label=state.problem.label(state.row),
         verdict=Verdict.CERTIFIED if reached else Verdict.UNKNOWN if proved else unproved,
@@ -162,7 +162,7 @@ def predict(state: SmoothingState, method: Prediction, execution: Execution) -> 
     if chosen is not None and votes.runner_up_count <= votes.top_count and is_complete(state):
         p_value = float(two_sided_p_value(np.array([votes.top_count]), np.array([votes.runner_up_count]))[0])
     return SmoothedPrediction(
-        index=state.problem.first_index + state.row,
+        index=state.problem.index(state.row),
         input_digest=state.input_digest,
         label=state.problem.label(state.row),
         prediction=chosen if p_value <= method.alpha else None,

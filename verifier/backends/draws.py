@@ -131,7 +131,7 @@ def pieces(state: SmoothingState, rows: int) -> list[Piece]:
 
 def segments_of(state: SmoothingState, rows: int, slot: int) -> Iterator[Segment]:
     """The next `rows` draws of an input; piece number p of them is counted in row slot + p of the vote table."""
-    index = state.problem.first_index + state.row
+    index = state.problem.index(state.row)
     for number, piece in enumerate(pieces(state, rows)):
         stream = Stream(state.seed.value, state.input_digest, index, piece.purpose)
         yield Segment(state.x, state.method.sigma, stream, piece.first, piece.rows, slot + number)

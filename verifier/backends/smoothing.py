@@ -197,7 +197,7 @@ def _count(model: ReadyModel, work: Sequence[Work]) -> list[NDArray[np.int64]]:
 def _check_unfinished(state: SmoothingState) -> None:
     if draws.is_settled(state):
         raise Conflict(
-            f"input {state.problem.first_index + state.row} has all of its draws: looking on after the end is another "
+            f"input {state.problem.index(state.row)} has all of its draws: looking on after the end is another "
             "test, with another alpha; ask again, with another seed",
             reason="FINISHED",
         )

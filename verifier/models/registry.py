@@ -10,21 +10,22 @@ from types import TracebackType
 from typing import Self
 
 import torch
-from sqlalchemy import Connection, delete, select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import delete, select
 
-from verifier.errors import AlreadyExists, InvalidProblem, NotFound, Unsound, Unsupported
+from verifier.errors import InvalidProblem, NotFound, Unsound, Unsupported
 from verifier.model import Manifest, ModelInfo, ModelSource, check_alias
 from verifier.models import loading, versions
 from verifier.models.cache import HandleCache
 from verifier.models.handle import ModelHandle
 from verifier.models.loading import MAX_MODEL_BYTES
+from verifier.storage import requests
 from verifier.storage.blobs import Blobs, Upload
-from verifier.storage.database import ALIASES, BATCH_SHAPES, MODELS, REQUESTS, Database
+from verifier.storage.database import ALIASES, BATCH_SHAPES, FILE_NAME, MODELS, REQUESTS, Database
 from verifier.storage.lock import DirectoryLock
+from verifier.storage.pages import page_of
+from verifier.storage.upsert import insert
 
 DEFAULT_PROJECT = "default"
-DEFAULT_PAGE, LARGEST_PAGE = 50, 1000
 CACHE_BYTES = 4 * 2**30
 REMEMBERED_SECONDS = 7 * 24 * 3600.0
 CPU = torch.device("cpu")
@@ -54,9 +55,6 @@ class Registry:
     committed, and a file without a row is no model. Answers are durable when given.
 
     Use `open`; the constructor takes what `open` has put together.
-
-    Attributes:
-        database: of the directory, for others that keep rows in it.
     """
 
     def __init__(
@@ -70,7 +68,7 @@ class Registry:
     ) -> None:
         self._resources = resources
         self._blobs = blobs
-        self.database = database
+        self._database = database
         self._cache = cache
         self._clock = clock
         self._max_bytes = max_bytes
@@ -82,6 +80,7 @@ class Registry:
         data_dir: Path,
         exclusive: bool,
         *,
+        database_url: str | None = None,
         max_bytes: int = MAX_MODEL_BYTES,
         cache_bytes: int = CACHE_BYTES,
         clock: Callable[[], float] = time.time,
@@ -89,14 +88,17 @@ class Registry:
         """The registry in a directory, which is made if need be.
 
         Args:
-            data_dir: for the lock, the database and the files.
-            exclusive: as a server, alone, which also sweeps; or beside other embedded users.
+            data_dir: for the lock, the files and, without a URL, the database.
+            exclusive: as a server, alone, which also sweeps; or beside other embedded users, or other servers with
+                the same files and the same URL.
+            database_url: of the database, where it is not a file of the directory.
             max_bytes: of one model file.
             cache_bytes: of loaded models that are kept.
             clock: seconds since the epoch.
         Raises:
             Conflict: a server, or for a server anybody, has the directory.
             InvalidProblem: not a writable directory, or of another release's schema.
+            WorkerLost: the database cannot be reached; reason DATABASE_UNAVAILABLE.
         """
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
@@ -109,7 +111,7 @@ class Registry:
         with ExitStack() as resources:
             resources.callback(DirectoryLock(data_dir, exclusive).release)
             blobs = Blobs(data_dir)
-            database = Database(data_dir / "verifier.db")
+            database = Database(database_url or data_dir / FILE_NAME)
             resources.callback(database.close)
             registry = cls(resources.pop_all(), blobs, database, HandleCache(cache_bytes), clock, max_bytes)
         try:
@@ -131,6 +133,11 @@ class Registry:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def database(self) -> Database:
+        """Where the rows are; open as long as the registry is."""
+        return self._database
 
     def begin_upload(self) -> Upload:
         """An upload to write, finish, and hand to `add`."""
@@ -166,7 +173,7 @@ class Registry:
         try:
             check_alias(alias)
             loaded = loading.load(upload.read(), source, device, max_bytes=self._max_bytes)
-            with self.database.write() as rows:
+            with self._database.write() as rows:
                 if not move_alias:
                     versions.check_alias_free(rows, project, alias, loaded.handle.digest)
                 self._blobs.place(upload, loaded.manifest.weights_sha256)
@@ -182,7 +189,7 @@ class Registry:
             NotFound: nothing has that name.
             InvalidProblem: several digests begin so; reason AMBIGUOUS_NAME.
         """
-        with self.database.read() as rows:
+        with self._database.read() as rows:
             return versions.infos(rows, project, [versions.resolve(rows, project, name)])[0]
 
     def list(
@@ -193,22 +200,14 @@ class Registry:
         Following the tokens gives every version that stays throughout exactly once.
 
         Args:
-            page_size: 0 for the default; more than `LARGEST_PAGE` is that.
-            page_token: from the page before; "" for the first page.
+            page_size, page_token: see `pages.page_of`.
             project: whose.
         """
-        if page_size < 0:
-            raise InvalidProblem(f"page_size must be >= 0, got {page_size}", field="page_size")
-        if page_token and not (page_token.isascii() and page_token.isdigit() and len(page_token) < 19):
-            raise InvalidProblem(
-                f"page_token must come from the page before, got {page_token!r}: begin again without one",
-                field="page_token",
-            )
-        size = min(page_size or DEFAULT_PAGE, LARGEST_PAGE)
-        with self.database.read() as rows:
+        size, after = page_of(page_size, page_token)
+        with self._database.read() as rows:
             found = rows.execute(
                 select(MODELS)
-                .where(MODELS.c.project == project, MODELS.c.sequence > int(page_token or 0))
+                .where(MODELS.c.project == project, MODELS.c.sequence > (after or 0))
                 .order_by(MODELS.c.sequence)
                 .limit(size + 1)
             ).all()
@@ -223,7 +222,7 @@ class Registry:
         Raises:
             NotFound, InvalidProblem: as for `get`.
         """
-        with self.database.write() as rows:
+        with self._database.write() as rows:
             version = versions.resolve(rows, project, name)
             alias = rows.execute(delete(ALIASES).where(ALIASES.c.project == project, ALIASES.c.alias == name))
             others = select(ALIASES.c.alias).where(ALIASES.c.project == project, ALIASES.c.digest == version.digest)
@@ -231,7 +230,7 @@ class Registry:
                 return
             rows.execute(delete(MODELS).where(MODELS.c.sequence == version.sequence))
         self._cache.drop(version.digest)
-        with self.database.write() as rows:  # only now: a file may lack its row, a row must never lack its file
+        with self._database.write() as rows:  # only now: a file may lack its row, a row must never lack its file
             users = select(MODELS.c.sequence).where(MODELS.c.weights_sha256 == version.weights_sha256)
             if not rows.execute(users).first():
                 self._blobs.delete(version.weights_sha256)
@@ -269,56 +268,43 @@ class Registry:
 
     def batch_rows(self, key: BatchKey) -> int | None:
         """Rows of a device batch fixed for this key, if any are."""
-        with self.database.read() as rows:
+        with self._database.read() as rows:
             return rows.execute(select(BATCH_SHAPES.c.rows).filter_by(**asdict(key))).scalar()
 
     def store_batch_rows(self, key: BatchKey, rows: int) -> int:
         """Fix the rows for this key, unless they are fixed already; the rows that stand from now on."""
         if rows < 1:
             raise InvalidProblem(f"a batch must have at least 1 row, got {rows}")
-        with self.database.write() as connection:
-            connection.execute(insert(BATCH_SHAPES).values(**asdict(key), rows=rows).on_conflict_do_nothing())
+        with self._database.write() as connection:
+            shape = insert(connection, BATCH_SHAPES).values(**asdict(key), rows=rows)
+            connection.execute(shape.on_conflict_do_nothing())
             stands: int = connection.execute(select(BATCH_SHAPES.c.rows).filter_by(**asdict(key))).scalar_one()
             return stands
 
     def remembered(self, request_id: str, fingerprint: str) -> str | None:
-        """The stored answer to a request that came before; None for a new one.
-
-        Args:
-            request_id: chosen by the client.
-            fingerprint: SHA-256 (hex) of the request's body.
-        Raises:
-            AlreadyExists: the id came with another body; reason REQUEST_ID_REUSED.
-        """
-        with self.database.read() as rows:
-            return _answer(rows, request_id, fingerprint)
+        """The stored answer to a request that came before; see `requests.remembered`."""
+        with self._database.read() as rows:
+            return requests.remembered(rows, request_id, fingerprint)
 
     def remember(self, request_id: str, fingerprint: str, response: str) -> str:
         """Store the answer to a request, unless one is stored; the answer that stands. Errors as `remembered`.
 
         Answers are kept for `REMEMBERED_SECONDS` at least.
         """
-        with self.database.write() as rows:
-            rows.execute(
-                insert(REQUESTS)
-                .values(request_id=request_id, fingerprint=fingerprint, response=response, created=self._clock())
-                .on_conflict_do_nothing()
-            )
-            stands = _answer(rows, request_id, fingerprint)
-        assert stands is not None
-        return stands
+        with self._database.write() as rows:
+            return requests.remember(rows, request_id, fingerprint, response, self._clock())
 
     def sweep(self) -> int:
         """Remove unfinished uploads, files without a row and answers of long ago; how many files went.
 
         Only for an exclusive holder, before it serves; `open` does it.
         """
-        with self.database.write() as rows:
+        with self._database.write() as rows:
             rows.execute(delete(REQUESTS).where(REQUESTS.c.created < self._clock() - REMEMBERED_SECONDS))
             return self._blobs.sweep(keep=set(rows.execute(select(MODELS.c.weights_sha256)).scalars()))
 
     def _manifest(self, digest: str) -> Manifest:
-        with self.database.read() as rows:
+        with self._database.read() as rows:
             manifest = rows.execute(select(MODELS.c.manifest).where(MODELS.c.digest == digest)).scalar()
         if manifest is None:
             raise NotFound(f"no model version has the digest {digest!r}: list the registered ones")
@@ -329,21 +315,6 @@ class Registry:
         upload.write(data)
         upload.finish()
         return upload
-
-
-def _answer(rows: Connection, request_id: str, fingerprint: str) -> str | None:
-    stored = rows.execute(select(REQUESTS).where(REQUESTS.c.request_id == request_id)).first()
-    if stored is None:
-        return None
-    if stored.fingerprint != fingerprint:
-        raise AlreadyExists(
-            f"request_id {request_id!r} was used for another request: use a fresh UUID for each request, and the same "
-            "one only to retry it unchanged",
-            field="request_id",
-            reason="REQUEST_ID_REUSED",
-        )
-    response: str = stored.response
-    return response
 
 
 def _maker(manifest: Manifest) -> str:

@@ -7,12 +7,12 @@ from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
-from sqlalchemy.dialects.sqlite import insert
 
 from verifier.errors import AlreadyExists, InvalidProblem, NotFound
 from verifier.model import DryRun, Manifest, ModelInfo
 from verifier.models.loading import LoadedModel
 from verifier.storage.database import ALIASES, MODELS
+from verifier.storage.upsert import insert
 
 DIGEST_PREFIX = re.compile(r"[0-9a-f]{8,64}")
 
@@ -22,7 +22,7 @@ def store(rows: Connection, project: str, alias: str, loaded: LoadedModel, size:
     manifest = loaded.manifest
     version = {"project": project, "digest": manifest.digest}
     rows.execute(
-        insert(MODELS)
+        insert(rows, MODELS)
         .values(
             **version,
             weights_sha256=manifest.weights_sha256,
@@ -34,7 +34,7 @@ def store(rows: Connection, project: str, alias: str, loaded: LoadedModel, size:
         .on_conflict_do_nothing()
     )
     rows.execute(
-        insert(ALIASES)
+        insert(rows, ALIASES)
         .values(**version, alias=alias)
         .on_conflict_do_update(index_elements=["project", "alias"], set_={"digest": manifest.digest})
     )

@@ -1,184 +1,172 @@
-"""The rows of a data directory: SQLite, in a file, through SQLAlchemy.
+"""The one database: a SQLite file in the data directory, or a PostgreSQL server by its URL."""
 
-Every write transaction begins IMMEDIATE: one that reads first and writes later would fail under another writer
-instead of waiting for it.
-"""
-
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import (
-    Column,
-    Connection,
-    Engine,
-    Float,
-    ForeignKeyConstraint,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    UniqueConstraint,
-    create_engine,
-    event,
-    inspect,
-)
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy import Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as NoFreeConnection
 
-from verifier.errors import InvalidProblem, Overloaded
+from verifier.errors import InvalidProblem, NotFound, Overloaded
+from verifier.storage import revision
 from verifier.storage.blobs import disk_full
+from verifier.storage.postgres_server import PostgresServer
+from verifier.storage.schema import (
+    ALIASES,
+    ATTEMPTS,
+    BATCH_SHAPES,
+    DATASET_NAMES,
+    DATASETS,
+    GATE_RUNS,
+    HEAD,
+    JOB_ROWS,
+    JOBS,
+    METADATA,
+    MODELS,
+    REQUESTS,
+)
+from verifier.storage.sqlite_file import SqliteFile
 
-SCHEMA_VERSION = 2
-"""In `PRAGMA user_version`. Raise it with every change of the tables below."""
+__all__ = [
+    "ALIASES",
+    "ATTEMPTS",
+    "BATCH_SHAPES",
+    "BUSY_SECONDS",
+    "DATASETS",
+    "DATASET_NAMES",
+    "FILE_NAME",
+    "GATE_RUNS",
+    "JOBS",
+    "JOB_ROWS",
+    "METADATA",
+    "MODELS",
+    "REQUESTS",
+    "Database",
+    "current",
+    "disk_full",
+]
+
+FILE_NAME = "verifier.db"
+"""In the data directory, where no URL names another place."""
 
 BUSY_SECONDS = 30.0
 """How long a writer waits for another before it gives up."""
 
-METADATA = MetaData()
-
-MODELS = Table(
-    "models",
-    METADATA,
-    Column("sequence", Integer, primary_key=True),  # order of registration; never used twice
-    Column("project", String, nullable=False),
-    Column("digest", String, nullable=False),
-    Column("weights_sha256", String, nullable=False, index=True),
-    Column("manifest", String, nullable=False),
-    Column("size", Integer, nullable=False),
-    Column("created", Float, nullable=False),
-    Column("batch_difference", Float, nullable=False),
-    Column("reference_difference", Float),
-    UniqueConstraint("project", "digest"),
-    sqlite_autoincrement=True,
-)
-
-ALIASES = Table(
-    "aliases",
-    METADATA,
-    Column("project", String, primary_key=True),
-    Column("alias", String, primary_key=True),
-    Column("digest", String, nullable=False, index=True),
-    ForeignKeyConstraint(["project", "digest"], ["models.project", "models.digest"], ondelete="CASCADE"),
-)
-
-BATCH_SHAPES = Table(  # outlives the model: the same version registered again keeps its shape, hence its bits
-    "batch_shapes",
-    METADATA,
-    Column("digest", String, primary_key=True),
-    Column("device", String, primary_key=True),
-    Column("dtype", String, primary_key=True),
-    Column("purpose", String, primary_key=True),
-    Column("rows", Integer, nullable=False),
-)
-
-ATTEMPTS = Table(  # what was tried on an input, before it was known how it ended; never deleted
-    "attempts",
-    METADATA,
-    Column("project", String, primary_key=True),
-    Column("model_digest", String, primary_key=True),
-    Column("input_digest", String, primary_key=True),
-    Column("noise", String, primary_key=True),
-    Column("sigma", Float, primary_key=True),
-    Column("attempt", String, primary_key=True),
-    Column("alpha", Float, nullable=False),
-    Column("created", Float, nullable=False),
-)
-
-REQUESTS = Table(
-    "requests",
-    METADATA,
-    Column("request_id", String, primary_key=True),
-    Column("fingerprint", String, nullable=False),
-    Column("response", String, nullable=False),
-    Column("created", Float, nullable=False, index=True),
-)
-
 
 class Database:
-    """`verifier.db`: created when there is none, refused when its schema is not this program's.
+    """The rows of everything that is stored: created when there are none, refused when they are not this program's.
 
-    Thread-safe; other processes may have it open as well.
+    What a write transaction has committed is durable, and every statement of it or none. Thread-safe; other
+    processes, on PostgreSQL other hosts, may have it open as well.
 
     Args:
-        path: of the file.
+        place: path of a SQLite file, or a URL, postgresql://USER:PASSWORD@HOST:PORT/DATABASE or sqlite:///FILE.
+        upgrade: bring an older schema up to this program's, instead of refusing it.
     Raises:
-        InvalidProblem: reason SCHEMA_VERSION, or DATABASE_DAMAGED where the file is something else.
+        InvalidProblem: reason SCHEMA_VERSION, or DATABASE_DAMAGED where the file is something else; or no such URL.
+        WorkerLost: it cannot be reached; reason DATABASE_UNAVAILABLE. Any use of it may raise this.
+        Unsupported: the URL needs a driver that is not installed.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS})
-        event.listen(self._engine, "connect", _configure)
-        event.listen(self._engine, "begin", _begin)
-        self._writer: Engine = self._engine.execution_options(begin="IMMEDIATE")
+    def __init__(self, place: Path | str, *, upgrade: bool = False) -> None:
+        self._home = _home(place)
         try:
-            self._check_schema()
+            with self.write() as connection:
+                if upgrade:
+                    revision.upgrade(connection, self._home.name)
+                else:
+                    self._create_or_check(connection)
         except BaseException:
             self.close()
             raise
 
+    @property
+    def name(self) -> str:
+        """For messages: which file, or which database of which server; never a password."""
+        return self._home.name
+
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One consistent view of the rows."""
-        with self._translated(), self._engine.begin() as connection:
+        with _transaction(self._home, self._home.reader) as connection:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """One transaction, alone among writers from its beginning; durable once left, undone by an exception.
+    def write(self, *, alone: bool = True) -> Iterator[Connection]:
+        """One transaction that writes; durable once left, undone by an exception.
 
+        Args:
+            alone: among all writers who ask for that, from its beginning, so that what it has read stays true, also
+                about files. Without it (which makes no difference to SQLite) each statement sees what others have
+                committed before it, and only rows that it has changed or locked stay.
         Raises:
             Overloaded: other writers took too long, or the disk is full.
         """
-        with self._translated(), self._writer.begin() as connection:
+        with _transaction(self._home, self._home.lone_writer if alone else self._home.writer) as connection:
             yield connection
 
     def close(self) -> None:
         """Close every connection."""
-        self._engine.dispose()
+        self._home.engine.dispose()
 
-    def _check_schema(self) -> None:
-        with self.write() as connection:
-            version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-            if version == 0 and not inspect(connection).get_table_names():
-                METADATA.create_all(connection)
-                connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            elif version != SCHEMA_VERSION:
-                raise InvalidProblem(
-                    f"{self._path} must have schema version {SCHEMA_VERSION}, got {version}: install the release of "
-                    "this program that wrote it, or use another --data-dir",
-                    reason="SCHEMA_VERSION",
-                )
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """SQLite's refusals in the words of the house."""
-        try:
-            yield
-        except DatabaseError as error:
-            match getattr(error.orig, "sqlite_errorcode", None):
-                case sqlite3.SQLITE_FULL:
-                    raise disk_full(error.orig or error) from error
-                case sqlite3.SQLITE_BUSY:
-                    raise Overloaded(
-                        f"other writers kept {self._path} busy for {BUSY_SECONDS:g} s: retry", reason="REGISTRY_BUSY"
-                    ) from error
-                case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
-                    raise InvalidProblem(
-                        f"{self._path} is not a whole SQLite database ({error.orig}): restore it from a backup, or "
-                        "use another --data-dir",
-                        reason="DATABASE_DAMAGED",
-                    ) from error
-            raise
+    def _create_or_check(self, connection: Connection) -> None:
+        found = revision.found(connection, self._home.name)
+        if not found:
+            revision.create(connection)
+        elif found != HEAD:
+            raise InvalidProblem(
+                f"{self._home.name} must have schema {HEAD}, got {found}, of an earlier release: back it up, then run "
+                f"verifier db upgrade {self._home.option}",
+                reason="SCHEMA_VERSION",
+            )
 
 
-def _configure(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # transactions begin where `_begin` says, not where the driver guesses
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
+def current(place: Path | str) -> str:
+    """The schema of a database that is there, of `schema.REVISIONS`; "" where it is empty. Nothing is changed.
+
+    Raises:
+        NotFound: there is no such file.
+        InvalidProblem, WorkerLost, Unsupported: as for `Database`.
+    """
+    home = _home(place)
+    if not home.exists():
+        raise NotFound(f"there is no database {home.name}: whatever uses it first makes it")
+    try:
+        with _transaction(home, home.reader) as connection:
+            return revision.found(connection, home.name)
+    finally:
+        home.engine.dispose()
 
 
-def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('begin', 'DEFERRED')}")
+@contextmanager
+def _transaction(home: SqliteFile | PostgresServer, engine: Engine) -> Iterator[Connection]:
+    """A transaction; what the database refuses, in the words of the house."""
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except DBAPIError as error:
+        if explained := home.explain(error):
+            raise explained from None  # it names the cause, without what the cause may tell of the URL
+        raise
+    except NoFreeConnection as error:
+        raise Overloaded(f"every connection to {home.name} is in use: retry", reason="REGISTRY_BUSY") from error
+
+
+def _home(place: Path | str) -> SqliteFile | PostgresServer:
+    if isinstance(place, Path):
+        return SqliteFile(place, BUSY_SECONDS)
+    try:
+        url = make_url(place)
+    except (ArgumentError, ValueError):
+        url = None  # and raise outside, so that no traceback shows the URL with its password
+    kind = url.drivername if url else ""
+    if url and kind in ("postgresql", "postgres", "postgresql+psycopg"):
+        return PostgresServer(url, BUSY_SECONDS)
+    if url and kind == "sqlite" and url.database and url.database != ":memory:":
+        return SqliteFile(Path(url.database), BUSY_SECONDS)
+    raise InvalidProblem(
+        "the database URL must be postgresql://USER:PASSWORD@HOST:PORT/DATABASE or sqlite:///FILE, got "
+        f"{f'one of {kind}' if kind else 'something else'} (not shown: it may hold a password)",
+        field="database_url",
+    )

@@ -390,14 +390,14 @@ class TestOpen:
             assert other.load(info.digest, CPU).digest == info.digest
 
     @pytest.mark.parametrize(("version", "tables"), [(1, True), (0, True), (7, False)])
-    def test_another_schema_is_refused_and_left_alone(self, tmp_path: Path, version: int, tables: bool) -> None:
+    def test_a_foreign_schema_is_refused_and_left_alone(self, tmp_path: Path, version: int, tables: bool) -> None:
         path = tmp_path / "verifier.db"
         rows = sqlite3.connect(path)
         rows.execute(f"PRAGMA user_version = {version}")
         if tables:
             rows.execute("CREATE TABLE something (x)")
         rows.close()
-        with pytest.raises(InvalidProblem, match=f"must have schema version 2, got {version}: install") as caught:
+        with pytest.raises(InvalidProblem, match=r"must be empty or have a schema of .*: install") as caught:
             Registry.open(tmp_path, exclusive=True)
         assert caught.value.reason == "SCHEMA_VERSION"
         rows = sqlite3.connect(path)

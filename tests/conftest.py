@@ -1,0 +1,5 @@
+"""Fixtures of the whole session."""
+
+from postgres import postgres_server, postgres_url
+
+__all__ = ["postgres_server", "postgres_url"]
