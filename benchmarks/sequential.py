@@ -33,6 +33,7 @@ from benchmarks.logged_votes import LOGS, mixture, of_log
 from benchmarks.machine import machine, spread
 from benchmarks.speed_picture import Race, draw
 from verifier.backends.device import STEP_SECONDS
+from verifier.client.batch_embedded import EmbeddedBatch
 from verifier.client.embedded import EmbeddedService
 from verifier.demo import digits
 from verifier.methods import Precision, Smoothing
@@ -131,7 +132,7 @@ class Runner:
 
     def __init__(self, folder: str, device: str) -> None:
         self._embedded = EmbeddedService(Settings(data_dir=Path(folder), device=device))
-        self._client = verifier.AsyncClient(self._embedded)
+        self._client = verifier.AsyncClient(self._embedded, EmbeddedBatch(self._embedded))
         self._seed = SEED
 
     async def register(self, data: Images) -> verifier.ModelInfo:

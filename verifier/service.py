@@ -9,6 +9,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
 from verifier.admission import Admission
 from verifier.backends.base import Backend
 from verifier.backends.device import Device, Shape
@@ -31,6 +35,9 @@ Answer = TypeVar("Answer")
 PARTS_IN_FLIGHT = 2
 """Parts of one stream of inputs that are worked on at once; the next one waits on the wire."""
 
+
+_BACKGROUND = -1
+"""Priority in the engine of calls that take what others leave."""
 
 _DEADLINE_DOUBT = 2.0
 """A call is refused up front only if it would take so many times longer than it has: rates are estimates."""
@@ -60,6 +67,7 @@ class _Call:
     Args:
         model, method, seed, shape: as asked.
         partial: whether undecided inputs are told of.
+        background: whether it takes what others leave, and waits for room instead of being refused.
         deadline: on the loop's clock, or None.
         events: what its reader has not seen yet.
         owed: forward passes admitted and not done yet, for each part in the engine.
@@ -73,6 +81,7 @@ class _Call:
     deadline: float | None
     shape: Shape | None
     partial: bool
+    background: bool
     events: "asyncio.Queue[_Event]" = field(default_factory=asyncio.Queue)
     owed: dict[Request, int] = field(default_factory=dict)
     unseen: int = 0
@@ -168,6 +177,15 @@ class Service:
         """End the engine: calls that are still waiting get WorkerLost."""
         await asyncio.to_thread(self._engine.close)
 
+    async def answers(self, model: str, x: NDArray[np.float32]) -> list[int | None]:
+        """The plain network's answers, None where its logits are not finite; in float32, one batch.
+
+        Args:
+            x: [B, *shape], as the model takes them.
+        """
+        handle = await self._load(model)
+        return await asyncio.to_thread(_answers, handle, x)
+
     # -- certification
 
     def methods(self) -> list[MethodInfo]:
@@ -191,6 +209,7 @@ class Service:
         shape: Shape | None = None,
         *,
         partial: bool = False,
+        background: bool = False,
     ) -> AsyncGenerator[Progress]:
         """Answers to one or more parts of inputs, as they are decided.
 
@@ -205,13 +224,14 @@ class Service:
             shape: batch shape to round with, to redraw a certificate, which is no attempt of its own; None takes the
                 tuned one.
             partial: whether undecided inputs are told of, whenever they have proved more.
+            background: take what other calls leave of the device, and wait for room instead of being refused.
         Raises:
             DeadlineExceeded: at the measured rate a part cannot be done in time, and would prove nothing before.
             VerifierError: what `Backend.check`, `Admission.admit`, `Ledger.enter` and the engine raise.
         """
         handle = await self._load(model)
         deadline = None if seconds_left is None else asyncio.get_running_loop().time() + seconds_left
-        call = _Call(handle, method, seed, deadline, shape, partial)
+        call = _Call(handle, method, seed, deadline, shape, partial, background)
         feeder = asyncio.create_task(self._feed(call, problems))
         try:
             ended = False
@@ -249,7 +269,7 @@ class Service:
         passes = price.passes
         self._admission.check_size(passes)
         self._check_deadline(price, call)
-        if call.inputs == 0:
+        if call.inputs == 0 and not call.background:
             self._admission.admit(passes, passes / price.seconds if price.seconds else None)
         else:
             await self._admission.wait(passes)
@@ -298,7 +318,10 @@ class Service:
             with contextlib.suppress(RuntimeError):  # the loop may be closed, and nobody waits any more
                 loop.call_soon_threadsafe(self._book, call, request, delivery)
 
-        request = Request(backend, call.model, call.method, states, deliver, call.shape, partial=call.partial)
+        priority = _BACKGROUND if call.background else 0
+        request = Request(
+            backend, call.model, call.method, states, deliver, call.shape, priority=priority, partial=call.partial
+        )
         return request
 
     def _book(self, call: _Call, request: Request, delivery: Delivery) -> None:
@@ -340,6 +363,13 @@ class Service:
     async def _load(self, model: str) -> ModelHandle:
         info = await self.get_model(model)
         return await asyncio.to_thread(self._registry.load, info.digest, self._device.device)
+
+
+def _answers(handle: ModelHandle, x: NDArray[np.float32]) -> list[int | None]:
+    with torch.inference_mode():
+        logits = handle.logits(torch.tensor(x, device=handle.device))
+    finite = logits.isfinite().all(dim=1).tolist()
+    return [top if known else None for top, known in zip(logits.argmax(dim=1).tolist(), finite, strict=True)]
 
 
 async def _to_its_end(function: Callable[..., Answer], *arguments: Any) -> Answer:

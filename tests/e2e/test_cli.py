@@ -538,7 +538,18 @@ def test_a_pipe_gets_plain_lines(ask: Callable[..., Any]) -> None:
 
 # -- the light installation ------------------------------------------------------------------------------
 
-SERVER_ONLY = ("torch", "onnx", "sqlalchemy", "safetensors", "psutil", "matplotlib", "sklearn", "cryptography")
+SERVER_ONLY = (
+    "alembic",
+    "psycopg",
+    "torch",
+    "onnx",
+    "sqlalchemy",
+    "safetensors",
+    "psutil",
+    "matplotlib",
+    "sklearn",
+    "cryptography",
+)
 
 BLOCKER = """
 import sys

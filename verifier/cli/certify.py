@@ -53,6 +53,14 @@ ROWS_SHOWN = 20
 @click.option("--seed", type=int, help="0..2^63-1; default: a fresh one.")
 @click.option("--timeout", type=float, help="Seconds for the whole call.")
 @click.option("--out", type=click.Path(path_type=Path, allow_dash=True), help="Write certificates, one JSON a line.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["jsonl", "cohen"]),
+    default="jsonl",
+    show_default=True,
+    help="Of --out; cohen is the tab-separated log of the field, radii rounded down.",
+)
 @click.option("--dry-run", is_flag=True, help="Check and price the request, do not run it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors (and JSON where asked).")
@@ -64,6 +72,7 @@ def certify(
     seed: int | None,
     timeout: float | None,
     out: Path | None,
+    format_: str,
     dry_run: bool,
     as_json: bool,
     quiet: bool,
@@ -87,8 +96,10 @@ def certify(
         count, passes = len(problem_of(x, method, asked)), expected_passes(method)
         with reporter(count, passes and count * passes, quiet=quiet) as report:
             answers = client.certify(model, x, method, seed=seed, timeout=timeout, on_progress=report, **asked)
-            certificates = _collect(answers, out)
+            certificates = _collect(answers, out if format_ == "jsonl" else None)
     certificates.sort(key=lambda certificate: certificate.index)
+    if out and format_ == "cohen":
+        _write_log(certificates, out)
     _print_certificates(certificates, out, as_json, quiet)
 
 
@@ -126,6 +137,15 @@ def _collect(answers: Iterator[Certificate], out: Path | None) -> list[Certifica
     except OSError as error:
         raise Overloaded(f"cannot write {out}: {error.strerror}", reason="DISK_FULL") from None
     return certificates
+
+
+def _write_log(certificates: list[Certificate], out: Path) -> None:
+    """The log of the field, in the order of the inputs."""
+    from verifier.audit.cohen import to_cohen_lines
+
+    lines = list(to_cohen_lines(certificates))  # refused before anything is written
+    with _open(out) as file:
+        file.writelines(f"{line}\n" for line in lines)
 
 
 def _print_certificates(certificates: list[Certificate], out: Path | None, as_json: bool, quiet: bool) -> None:

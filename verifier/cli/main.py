@@ -6,8 +6,13 @@ from typing import Any
 
 import click
 
+from verifier.cli.audit import audit
 from verifier.cli.certify import certify, predict
 from verifier.cli.check import check, plot
+from verifier.cli.datasets import datasets
+from verifier.cli.db import db
+from verifier.cli.gate import attest, gate
+from verifier.cli.jobs import jobs
 from verifier.cli.models import methods, models
 from verifier.cli.serve import serve
 from verifier.cli.vnnlib import vnnlib
@@ -51,5 +56,10 @@ def main(verbose: bool) -> None:
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
 
-for command in (serve, models, methods, certify, predict, check, plot, vnnlib):
+_COMMANDS = (
+    *(serve, models, methods, certify, predict, check, plot, vnnlib),
+    *(datasets, jobs, gate, attest, audit, db),
+)
+
+for command in _COMMANDS:
     main.add_command(command)

@@ -17,6 +17,14 @@ from verifier.version import __version__
 @click.option("--device", help="auto (default), cpu or cuda:N.")
 @click.option("--form", help="Executed form of models: torchscript, eager or inductor (torch.compile).")
 @click.option("--max-pending-passes", type=int, help="Forward passes admitted at once; default 1e9.")
+@click.option("--max-dataset-bytes", type=int, help="Of an uploaded data set; default 256 GiB.")
+@click.option(
+    "--database-url",
+    metavar="URL",
+    help="PostgreSQL instead of a file; better in $VERIFIER_DATABASE_URL, which hides it.",
+)
+@click.option("--run-jobs/--no-run-jobs", default=None, help="Whether this server works on jobs; default: it does.")
+@click.option("--lease-seconds", type=float, help="Until another server takes a dead one's job; default 30.")
 @click.option(
     "--repeated-attempts",
     type=click.Choice(["count", "refuse"]),

@@ -14,6 +14,8 @@ from verifier.catalogue import MethodInfo, Price, Progress
 from verifier.certificate import Certificate, SmoothedPrediction
 from verifier.client.asked import Asked, problem_of
 from verifier.client.backend import ServiceFace
+from verifier.client.batch import AsyncDatasets, AsyncGates, AsyncJobs
+from verifier.client.batch_face import BatchFace
 from verifier.client.embedded import EmbeddedService
 from verifier.errors import InvalidProblem
 from verifier.methods import CertifyingMethod, Prediction, Smoothing
@@ -86,9 +88,12 @@ class AsyncModels:
 class AsyncClient:
     """Certifies inputs on a service. Made by `connect_async` and `local_async`; close it, or use it in `async with`."""
 
-    def __init__(self, service: ServiceFace) -> None:
+    def __init__(self, service: ServiceFace, batch: BatchFace) -> None:
         self._service = service
         self.models = AsyncModels(service)
+        self.datasets = AsyncDatasets(batch)
+        self.jobs = AsyncJobs(batch)
+        self.gates = AsyncGates(batch)
 
     async def certify(
         self,

@@ -6,6 +6,7 @@ from typing import Any, TypedDict, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from verifier.certificate import Certificate
 from verifier.errors import InvalidProblem
 from verifier.methods import BoundMethod, CertifyingMethod
 from verifier.problem import Box, Norm, Problem
@@ -50,6 +51,36 @@ class Regions:
     def asked(self) -> Asked:
         """The same as arguments."""
         return {"domain": self.domain, "weights": self.weights, "lower": self.lower, "upper": self.upper}
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """How the files of a data set are understood, where they do not say so; see `datasets.source.Reading`."""
+
+    scale: bool = True
+    shape: tuple[int, ...] | None = None
+    channels_last: bool = False
+    inputs_names: tuple[str, ...] = ()
+    labels_name: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class GateEvidence:
+    """What a gate's run rests on.
+
+    Args:
+        record: of the outcomes consumed, text (docs/gate-report.md).
+        certificates: of the model, in the committed order.
+        shown: (index, input, label) of the smallest radii.
+        manifest: of the model, JSON.
+        dataset_size: inputs of the whole data set.
+    """
+
+    record: str
+    certificates: tuple[Certificate, ...]
+    shown: tuple[tuple[int, NDArray[np.float32], int], ...]
+    manifest: str
+    dataset_size: int
 
 
 def problem_of(x: ArrayLike | None, method: CertifyingMethod, asked: Asked) -> Problem:

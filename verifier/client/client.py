@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Seque
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Self, TypeVar, Unpack
 
 from numpy.typing import ArrayLike
 
@@ -15,7 +15,9 @@ from verifier.catalogue import MethodInfo, Price
 from verifier.certificate import Certificate, SmoothedPrediction
 from verifier.client.aio import AsyncClient, AsyncModels, OnProgress, PathLike
 from verifier.client.asked import Asked
-from verifier.client.backend import ServiceFace
+from verifier.client.batch import Datasets, Gates, Jobs
+from verifier.client.batch_embedded import EmbeddedBatch
+from verifier.client.batch_remote import RemoteBatch
 from verifier.client.connection import open_channel
 from verifier.client.embedded import EmbeddedService
 from verifier.client.remote import RemoteService
@@ -24,6 +26,8 @@ from verifier.methods import CertifyingMethod, Prediction, Smoothing
 from verifier.model import ModelInfo
 from verifier.problem import Problem
 from verifier.settings import Settings
+
+Item = TypeVar("Item")
 
 
 class Models:
@@ -56,13 +60,16 @@ class Models:
 class Client:
     """The sync face of `AsyncClient`: the same calls, on an event loop in a thread of its own."""
 
-    def __init__(self, make_service: Callable[[], ServiceFace]) -> None:
+    def __init__(self, make_client: Callable[[], AsyncClient]) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="verifier-client", daemon=True)
         self._thread.start()
         self._pumps: set[_Pump] = set()
-        self._client: AsyncClient = self._run(_made(make_service))
+        self._client: AsyncClient = self._run(_made(make_client))
         self.models = Models(self._client.models, self._run)
+        self.datasets = Datasets(self._client.datasets, self._run)
+        self.jobs = Jobs(self._client.jobs, self._run, self._each)
+        self.gates = Gates(self._client.gates, self._run, self._each)
 
     def certify(
         self,
@@ -77,16 +84,9 @@ class Client:
         **asked: Unpack[Asked],
     ) -> Iterator[Certificate]:
         """See `AsyncClient.certify`. Leaving the loop early cancels the rest."""
-        if self._loop.is_closed():
-            raise WorkerLost("this client is closed: open another")
         groups = self._client._groups(model, x, method, asked, seed, timeout, on_progress, partial)
-        with _Pump(groups, self._loop) as pump:
-            self._pumps.add(pump)
-            try:
-                for group in pump:
-                    yield from group
-            finally:
-                self._pumps.discard(pump)
+        for group in self._each(groups):
+            yield from group
 
     def predict(
         self, model: str | Path | ModelInfo, x: ArrayLike, method: Prediction, **options: Any
@@ -140,6 +140,17 @@ class Client:
     ) -> None:
         self.close()
 
+    def _each(self, items: AsyncGenerator[Item]) -> Iterator[Item]:
+        """The items of an async generator; leaving the loop closes it."""
+        if self._loop.is_closed():
+            raise WorkerLost("this client is closed: open another")
+        with _Pump(items, self._loop) as pump:
+            self._pumps.add(pump)
+            try:
+                yield from pump
+            finally:
+                self._pumps.discard(pump)
+
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
         if self._loop.is_closed():
             work.close()
@@ -148,12 +159,12 @@ class Client:
 
 
 class _Pump:
-    """Carries the groups of an async generator from its loop to this thread; leaving the block closes the generator."""
+    """Carries the items of an async generator from its loop to this thread; leaving the block closes the generator."""
 
-    def __init__(self, groups: AsyncGenerator[list[Certificate]], loop: asyncio.AbstractEventLoop) -> None:
-        self._groups = groups
+    def __init__(self, items: AsyncGenerator[Any], loop: asyncio.AbstractEventLoop) -> None:
+        self._items = items
         self._loop = loop
-        self._arrived: queue.SimpleQueue[list[Certificate] | BaseException | None] = queue.SimpleQueue()
+        self._arrived: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._ended = threading.Event()
         self._task: asyncio.Task[None] = asyncio.run_coroutine_threadsafe(self._start(), loop).result()
 
@@ -171,11 +182,11 @@ class _Pump:
             self._loop.call_soon_threadsafe(self._task.cancel)
             self._ended.wait()
 
-    def __iter__(self) -> Iterator[list[Certificate]]:
-        while (group := self._arrived.get()) is not None:
-            if isinstance(group, BaseException):
-                raise group
-            yield group
+    def __iter__(self) -> Iterator[Any]:
+        while (item := self._arrived.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
 
     async def _start(self) -> asyncio.Task[None]:
         task = asyncio.create_task(self._carry())
@@ -183,9 +194,9 @@ class _Pump:
         return task
 
     async def _carry(self) -> None:
-        async with aclosing(self._groups):
-            async for group in self._groups:
-                self._arrived.put(group)
+        async with aclosing(self._items):
+            async for item in self._items:
+                self._arrived.put(item)
 
     def _finish(self, task: asyncio.Task[None]) -> None:
         if task.cancelled():
@@ -211,7 +222,7 @@ def connect_async(
     target: str, *, ca: PathLike | None = None, certificate: PathLike | None = None, key: PathLike | None = None
 ) -> AsyncClient:
     """The async client of the server at HOST:PORT; arguments as in `connect`."""
-    return AsyncClient(_remote(target, ca, certificate, key))
+    return _remote(target, ca, certificate, key)
 
 
 def local(*, data_dir: PathLike | None = None, device: str = "auto", form: str = "") -> Client:
@@ -227,18 +238,20 @@ def local(*, data_dir: PathLike | None = None, device: str = "auto", form: str =
 
 def local_async(*, data_dir: PathLike | None = None, device: str = "auto", form: str = "") -> AsyncClient:
     """The async client of a service embedded in this process; arguments as in `local`."""
-    return AsyncClient(_embedded(data_dir, device, form))
+    return _embedded(data_dir, device, form)
 
 
-def _remote(target: str, ca: PathLike | None, certificate: PathLike | None, key: PathLike | None) -> RemoteService:
+def _remote(target: str, ca: PathLike | None, certificate: PathLike | None, key: PathLike | None) -> AsyncClient:
     paths = {name: Path(path) for name, path in (("ca", ca), ("certificate", certificate), ("key", key)) if path}
-    return RemoteService(open_channel(target, **paths))
+    channel = open_channel(target, **paths)
+    return AsyncClient(RemoteService(channel), RemoteBatch(channel))
 
 
-def _embedded(data_dir: PathLike | None, device: str, form: str) -> EmbeddedService:
-    return EmbeddedService(Settings.read(data_dir=data_dir, device=device, form=form or None))
+def _embedded(data_dir: PathLike | None, device: str, form: str) -> AsyncClient:
+    service = EmbeddedService(Settings.read(data_dir=data_dir, device=device, form=form or None))
+    return AsyncClient(service, EmbeddedBatch(service))
 
 
-async def _made(make_service: Callable[[], ServiceFace]) -> AsyncClient:
+async def _made(make_client: Callable[[], AsyncClient]) -> AsyncClient:
     """Made on the loop that will use it: a channel belongs to one."""
-    return AsyncClient(make_service())
+    return make_client()

@@ -17,6 +17,7 @@ from verifier.settings import Settings
 from verifier.wire.limits import CHUNK_BYTES
 
 if TYPE_CHECKING:
+    from verifier.composition import House
     from verifier.service import Service
 
 
@@ -27,24 +28,36 @@ class EmbeddedService:
         self._settings = settings
         self._closing = ExitStack()
         self._opening = asyncio.Lock()
-        self._opened: Service | None = None
+        self._opened: House | None = None
+        self._runner: asyncio.Task[None] | None = None
 
     async def opened(self) -> "Service":
         """The service itself."""
+        return (await self.house()).service
+
+    async def house(self) -> "House":
+        """The service with all that belongs to it."""
         async with self._opening:
             if self._opened is None:
                 self._opened = await asyncio.to_thread(self._open)
             return self._opened
 
-    def _open(self) -> "Service":
+    async def working(self) -> "House":
+        """The same, with somebody who works on jobs until this client is closed."""
+        house = await self.house()
+        if self._runner is None:
+            self._runner = asyncio.create_task(house.runner.run())
+        return house
+
+    def _open(self) -> "House":
         try:
-            from verifier.composition import open_service
+            from verifier.composition import open_house
         except ModuleNotFoundError as error:
             raise Unsupported(
                 f"certifying in this process needs {error.name}, which is not installed: "
                 "pip install 'verifier[server]', or connect to a server"
             ) from None
-        return self._closing.enter_context(open_service(self._settings, exclusive=False))
+        return self._closing.enter_context(open_house(self._settings, exclusive=False))
 
     async def add_model(self, file: Path, source: ModelSource, alias: str, move_alias: bool) -> ModelInfo:
         """See `ServiceFace`."""
@@ -155,6 +168,9 @@ class EmbeddedService:
 
     async def close(self) -> None:
         """See `ServiceFace`."""
+        if self._runner is not None:
+            self._runner.cancel()
+            await asyncio.gather(self._runner, return_exceptions=True)
         await asyncio.to_thread(self._closing.close)
 
 

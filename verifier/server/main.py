@@ -13,13 +13,25 @@ from grpc_channelz.v1 import channelz
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from verifier.composition import open_service
+from verifier.composition import House, open_house
 from verifier.errors import Conflict, InvalidProblem
+from verifier.server.batch_servicer import DatasetServicer, GateServicer, JobServicer
 from verifier.server.interceptors import CallInterceptor
 from verifier.server.servicer import CertificationServicer, ModelServicer
 from verifier.service import Service
 from verifier.settings import Settings
-from verifier.v1 import certification_pb2, certification_pb2_grpc, models_pb2, models_pb2_grpc
+from verifier.v1 import (
+    certification_pb2,
+    certification_pb2_grpc,
+    datasets_pb2,
+    datasets_pb2_grpc,
+    gates_pb2,
+    gates_pb2_grpc,
+    jobs_pb2,
+    jobs_pb2_grpc,
+    models_pb2,
+    models_pb2_grpc,
+)
 from verifier.wire.limits import MAX_MESSAGE_BYTES
 
 logger = logging.getLogger(__name__)
@@ -33,9 +45,10 @@ def _is_not_cancellation(record: logging.LogRecord) -> bool:
 _SECONDS_TO_TELL = 2.0
 """After the time to drain: for errors to reach their clients, before their calls are cut off."""
 
-SERVICES = (
-    certification_pb2.DESCRIPTOR.services_by_name["CertificationService"].full_name,
-    models_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name,
+SERVICES = tuple(
+    service.full_name
+    for file in (certification_pb2, models_pb2, datasets_pb2, jobs_pb2, gates_pb2)
+    for service in file.DESCRIPTOR.services_by_name.values()
 )
 
 _OPTIONS = (
@@ -73,10 +86,9 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
 @asynccontextmanager
 async def running_server(settings: Settings) -> AsyncIterator[str]:
     """A serving server; yields its address, drains at the end of the block."""
-    with open_service(settings, exclusive=True) as service:
+    with open_house(settings, exclusive=True) as house:
         server = grpc.aio.server(options=_OPTIONS, interceptors=(CallInterceptor(),))
-        certification_pb2_grpc.add_CertificationServiceServicer_to_server(CertificationServicer(service), server)
-        models_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(service), server)
+        _add_servicers(server, house)
         healths = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(healths, server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
@@ -86,11 +98,23 @@ async def running_server(settings: Settings) -> AsyncIterator[str]:
         await server.start()
         for name in ("", *SERVICES):
             await healths.set(name, health_pb2.HealthCheckResponse.SERVING)
+        runner = asyncio.create_task(house.runner.run()) if settings.run_jobs else None
         try:
             yield address
         finally:
             await healths.enter_graceful_shutdown()
-            await _drain(server, service, settings.drain_seconds)
+            if runner is not None:
+                runner.cancel()
+                await asyncio.gather(runner, return_exceptions=True)
+            await _drain(server, house.service, settings.drain_seconds)
+
+
+def _add_servicers(server: grpc.aio.Server, house: House) -> None:
+    certification_pb2_grpc.add_CertificationServiceServicer_to_server(CertificationServicer(house.service), server)
+    models_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(house.service), server)
+    datasets_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetServicer(house.datasets), server)
+    jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(house.batch), server)
+    gates_pb2_grpc.add_GateServiceServicer_to_server(GateServicer(house.gatekeeper), server)
 
 
 async def _drain(server: grpc.aio.Server, service: Service, seconds: float) -> None:

@@ -1,7 +1,6 @@
 """The gRPC methods: decode, one call, encode. What may be large is coded in a thread, so that health still answers."""
 
 import asyncio
-import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -13,6 +12,7 @@ from verifier.certificate import Certificate, SmoothedPrediction
 from verifier.errors import InvalidProblem
 from verifier.model import check_alias
 from verifier.problem import Problem
+from verifier.server.checks import check_request_id
 from verifier.service import Service
 from verifier.storage.blobs import Upload
 from verifier.v1 import certification_pb2 as pb
@@ -176,7 +176,7 @@ class ModelServicer(models_pb2_grpc.ModelServiceServicer):
         parse_project_name(header.parent, "header.parent")
         source = from_source(header.source)
         check_alias(header.alias)
-        _check_request_id(header.request_id, "header.request_id")
+        check_request_id(header.request_id, "header.request_id")
         upload = self._service.begin_upload()
         try:
             sha256 = await self._receive(upload, requests)
@@ -219,16 +219,6 @@ class ModelServicer(models_pb2_grpc.ModelServiceServicer):
 
     async def DeleteModel(self, request: models_pb2.DeleteModelRequest, _context: Any) -> empty_pb2.Empty:
         """See the proto."""
-        _check_request_id(request.request_id, "request_id")
+        check_request_id(request.request_id, "request_id")
         await self._service.remove_model(parse_model_name(request.name), request.request_id)
         return empty_pb2.Empty()
-
-
-def _check_request_id(request_id: str, field: str) -> None:
-    """Refuse what is no UUID4; empty means that the call may be done twice."""
-    try:
-        right = not request_id or uuid.UUID(request_id).version == 4
-    except ValueError:
-        right = False
-    if not right:
-        raise InvalidProblem(f"request_id must be a UUID4 or empty, got {request_id!r}", field=field)
