@@ -33,9 +33,10 @@ protos: $(INSTALLED) ## write verifier/v1 from protos/ again
 	$(PROTOC) --python_out=. --pyi_out=. $(PROTOS)
 	$(PROTOC) --grpc_python_out=. $(shell grep -l '^service ' $(PROTOS))
 
-bench: $(INSTALLED) ## measure the speed of sampling, the draws of decisions, and the speed and tightness of bounds
+bench: $(INSTALLED) ## measure the speed of sampling, the draws of decisions, jobs, and the speed and tightness of bounds
 	$(BIN)/python -m benchmarks.sampling --json -
 	$(BIN)/python -m benchmarks.sequential --json -
+	$(BIN)/python -m benchmarks.jobs --json -
 	$(BIN)/python -m benchmarks.bounds --json -
 
 clean: ## remove the environment and everything else that git ignores here

@@ -161,7 +161,7 @@ class Runner:
                 answers = self._service.certify(spec.model, parts, spec.method, spec.seed, background=True)
                 async with contextlib.aclosing(answers):
                     async for progress in answers:
-                        course.note_rate(progress.forward_passes)
+                        course.resize()
                         await course.take([c for c in progress.results if isinstance(c, Certificate)])
             await course.commit()
             await asyncio.to_thread(self._store.finish, lease, JobState.SUCCEEDED)
@@ -220,7 +220,7 @@ class _Course:
             await asyncio.to_thread(self.store.commit_rows, self.lease, rows)
         self.committed = time.monotonic()
 
-    def note_rate(self, _forward_passes: int) -> None:
+    def resize(self) -> None:
         """Size the next part by how fast inputs were answered so far."""
         seconds = time.monotonic() - self.started
         if self.answered and seconds > 0:

@@ -14,7 +14,7 @@ from verifier.audit.scores import score, table_radii
 from verifier.certificate import Certificate
 from verifier.check import check_all
 from verifier.errors import InvalidProblem, Unsupported
-from verifier.methods import Smoothing, check_sampling
+from verifier.methods import Smoothing, Stopping, check_sampling
 from verifier.report import common_subject, counting_radii
 from verifier.smoothing.radius import l2_radius, l2_radius_two_sided
 from verifier.stats.binomial import clopper_pearson_lower, clopper_pearson_upper
@@ -145,6 +145,8 @@ def _other_parameters(rows: Sequence[Row], methods: Sequence[Smoothing], stated:
 def _radius_at(c: Certificate, n: int, alpha: float) -> float:
     """The radius that the votes of a certificate that holds prove at an alpha; 0 for another number of draws."""
     method, votes = c.smoothing, c.sampling.estimation
+    if method.stopping is not Stopping.FIXED:  # its looks spent its own alpha, and prove nothing at a smaller one
+        return c.radius if method.alpha <= alpha else 0.0
     if votes.n != n or method.n != n or c.radius == 0:
         return 0.0
     if method.alpha == alpha:

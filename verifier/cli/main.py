@@ -1,6 +1,7 @@
 """The command line: `verifier COMMAND --help` tells each one's options."""
 
 import logging
+import os
 import sys
 from typing import Any
 
@@ -35,8 +36,21 @@ class _Group(click.Group):
         except VerifierError as error:
             click.echo(f"error: {error.message}", err=True)
             sys.exit(EXIT_USAGE if isinstance(error, _USAGE) else EXIT_FAILED)
+        except BrokenPipeError:  # whoever read our output has gone
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(EXIT_FAILED)
         except OSError as error:
             click.echo(f"error: {error}", err=True)
+            sys.exit(EXIT_FAILED)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            logging.getLogger(__name__).info("unexpected failure", exc_info=error)
+            click.echo(
+                f"error: unexpected failure ({type(error).__name__}: {error}); verifier --verbose shows all of it: "
+                "please report that",
+                err=True,
+            )
             sys.exit(EXIT_FAILED)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)

@@ -151,9 +151,10 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
     async def ListJobResults(self, request: jb.ListJobResultsRequest, _context: Any) -> jb.ListJobResultsResponse:
         """See the proto."""
         size = min(request.page_size or RESULTS_PER_MESSAGE, 4 * RESULTS_PER_MESSAGE)
-        if size < 0 or not (request.page_token or "0").isdigit():
+        token = request.page_token or "0"
+        if size < 0 or not (token.isascii() and token.isdigit() and len(token) < 19):
             raise InvalidProblem("page_size must be >= 0, and page_token from the page before", field="page_token")
-        first = int(request.page_token or 0)
+        first = int(token)
         rows = await self._batch.rows(parse_name("jobs", request.name), first, size)
         token = str(rows[-1].position + 1) if len(rows) == size else ""
         return jb.ListJobResultsResponse(results=await asyncio.to_thread(_results, rows), next_page_token=token)

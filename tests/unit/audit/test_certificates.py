@@ -156,3 +156,16 @@ def test_a_single_stage_run_is_clean_at_its_own_alpha_and_a_two_sided_one_where_
     tops = tuple(range(1000, 940, -1))
     assert audit_log(read_log(to_cohen_lines(run(SINGLE, tops))), 0.12, 1000, 0.001).clean
     assert audit_log(read_log(to_cohen_lines(run(TWO_SIDED, tops))), 0.12, 1000, 0.001, runner_up=True).clean
+
+
+def test_draws_that_ended_early_are_rescored_at_their_own_alpha_only() -> None:
+    """Their looks spent that alpha: at a larger one they prove the same, at a smaller one nothing."""
+    method = Smoothing(0.5, n0=20, decide=(0.25,), n=3000)
+    made = [certificate(votes_for(50, 50), method, label=0, counts=[50], index=i) for i in range(3)]
+    report = audit_certificates(made)
+    assert report.clean
+    assert report.rescored is not None
+    assert (report.logged.average_radius, report.rescored.average_radius) == (0.25, 0.25)
+    stricter = audit_certificates(made, alpha=0.0001).rescored
+    assert stricter is not None
+    assert stricter.average_radius == 0
