@@ -249,6 +249,7 @@ class Service:
             feeder.cancel()
             for request in call.owed:
                 self._engine.cancel(request)
+            await asyncio.gather(feeder, return_exceptions=True)  # it reads `problems`, which the caller may close next
             self._admission.give_back(sum(call.owed.values()))
             call.owed.clear()
 

@@ -46,6 +46,11 @@ radius = 0.25
 at_least = {floor}
 """
 CLEAR = POLICY.format(floor=0.5)
+"""About 0.85 of the good network's digits are certified, and 0.1 of the other's: hundreds of inputs leave no doubt."""
+
+SURE = POLICY.format(floor=0.8).replace("0.95", "0.999999")
+UNDECIDABLE = SURE + "[selection]\nsample = 10\n"
+"""Ten of ten would not pass; none of ten would fail, and has probability 1e-8."""
 FULL = (
     POLICY.format(floor=0.4).replace("decide = [0.25]", "")
     + """
@@ -145,8 +150,8 @@ def test_poisonous_inputs_count_as_wrong(served: Served, tmp_path: Path, digits:
 
 
 def test_a_borderline_model_is_inconclusive(served: Served) -> None:
-    decided = served.decide(POLICY.format(floor=0.8) + "[selection]\nsample = 60\n", GOOD)
-    assert (decided.decision, decided.used) == (Decision.INCONCLUSIVE, 60)
+    decided = served.decide(UNDECIDABLE, GOOD)
+    assert (decided.decision, decided.used) == (Decision.INCONCLUSIVE, 10)
 
 
 def test_a_deterministic_gate(served: Served) -> None:
@@ -210,8 +215,7 @@ def test_exit_codes(served: Served) -> None:
     assert served.gate(CLEAR, "--model", BAD).returncode == 1
     assert served.gate("name = ", "--model", GOOD).returncode == 2
     assert served.gate(CLEAR, "--model", "nobody").returncode == 2
-    inconclusive = POLICY.format(floor=0.8) + "[selection]\nsample = 20\n"
-    assert served.gate(inconclusive, "--model", GOOD).returncode == 3
+    assert served.gate(UNDECIDABLE, "--model", GOOD).returncode == 3
     away = run("gate", "run", "--policy", str(served.folder / "gate.toml"), "--model", GOOD, "--server", "127.0.0.1:1")
     assert away.returncode == 3
     assert "Traceback" not in away.stderr
@@ -255,7 +259,7 @@ def test_a_killed_gate_goes_on_with_the_same_outcomes(tmp_path: Path, digits: An
     """The seeds are the run's, drawn when it was opened: whoever goes on comes to what would have come."""
     np.save(tmp_path / "x.npy", digits.x)
     np.save(tmp_path / "y.npy", digits.y)
-    slow = POLICY.format(floor=0.82).replace("n = 2000\ndecide = [0.25]", "n = 20000")
+    slow = SURE.replace("n = 2000\ndecide = [0.25]", "n = 20000")
     data_dir = tmp_path / "data"
     with server_process(data_dir) as process, verifier.connect(process.address) as client:
         register_digits(client)
