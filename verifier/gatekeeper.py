@@ -30,7 +30,7 @@ from verifier.gate.order import Census, committed_order
 from verifier.gate.outcomes import Record
 from verifier.gate.policy import Policy, parse_policy
 from verifier.gate.reports import weakest
-from verifier.gating import Decision, GateProgress, GateRun, Outcome
+from verifier.gating import Decision, GateEvidence, GateProgress, GateRun, Outcome
 from verifier.job import JobSpec
 from verifier.jobs.gate_runs import GateRuns, StoredRun
 from verifier.methods import BoundMethod, Method
@@ -48,25 +48,6 @@ _FIRST_PART, _LARGEST_PART = 32, 512
 
 SHOWN = 12
 """Inputs with the smallest radii that a report shows."""
-
-
-@dataclass(frozen=True)
-class GateEvidence:
-    """What a run rests on.
-
-    Args:
-        record: of the outcomes consumed (`gate.outcomes`).
-        certificates: of the model, in the committed order.
-        shown: (index, input, label) of the smallest radii.
-        manifest: of the model, JSON.
-        dataset_size: inputs of the whole data set.
-    """
-
-    record: str
-    certificates: tuple[Certificate, ...]
-    shown: tuple[tuple[int, NDArray[np.float32], int], ...]
-    manifest: str
-    dataset_size: int
 
 
 class Gatekeeper:

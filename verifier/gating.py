@@ -3,6 +3,11 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import numpy as np
+from numpy.typing import NDArray
+
+from verifier.certificate import Certificate
+
 
 class Decision(StrEnum):
     """Of a threshold, or of a gate. In any doubt: inconclusive."""
@@ -151,3 +156,22 @@ class GateProgress:
     forward_passes: int
     run: GateRun | None = None
     stored: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class GateEvidence:
+    """What a run rests on.
+
+    Args:
+        record: of the outcomes consumed (`gate.outcomes`, docs/gate-report.md).
+        certificates: of the model, in the committed order.
+        shown: (index, input, label) of the smallest radii.
+        manifest: of the model, JSON.
+        dataset_size: inputs of the whole data set.
+    """
+
+    record: str
+    certificates: tuple[Certificate, ...]
+    shown: tuple[tuple[int, NDArray[np.float32], int], ...]
+    manifest: str
+    dataset_size: int

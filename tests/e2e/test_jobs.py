@@ -21,7 +21,7 @@ from verifier.dataset import Selection
 from verifier.errors import AlreadyExists, Conflict, InvalidProblem, NotFound
 from verifier.job import Job, JobResult, JobState, JobTotals
 from verifier.methods import Ibp, Smoothing
-from verifier.v1 import jobs_pb2, jobs_pb2_grpc
+from verifier.v1 import datasets_pb2, datasets_pb2_grpc, jobs_pb2, jobs_pb2_grpc
 
 MODEL, DATA = "digits_gauss050", "digits"
 QUICK = Smoothing(0.5, n0=20, n=200, alpha=0.001)
@@ -240,6 +240,20 @@ def test_pages_of_jobs_and_results(address: str, served: verifier.Client) -> Non
             with pytest.raises(grpc.RpcError):
                 stub.GetJob(jobs_pb2.GetJobRequest(name=wrong))
     assert {one.state for one in served.jobs.list(["succeeded"])} == {JobState.SUCCEEDED}
+
+
+def test_a_repeated_removal_is_answered(address: str, served: verifier.Client, tmp_path: Path, digits: Any) -> None:
+    """Under one request_id it is done once; under another name the id is refused."""
+    served.datasets.add("twice", *save(tmp_path, digits, 7))
+    request = datasets_pb2.DeleteDatasetRequest(name="projects/default/datasets/twice", request_id=str(uuid.uuid4()))
+    with grpc.insecure_channel(address) as channel:
+        stub = datasets_pb2_grpc.DatasetServiceStub(channel)
+        stub.DeleteDataset(request)
+        stub.DeleteDataset(request)
+        request.name = "projects/default/datasets/other"
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.DeleteDataset(request)
+        assert caught.value.code() is grpc.StatusCode.ALREADY_EXISTS
 
 
 def test_commands_of_jobs_and_data_sets(address: str, served: verifier.Client, tmp_path: Path, digits: Any) -> None:

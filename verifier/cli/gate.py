@@ -11,12 +11,11 @@ from typing import Any
 import click
 
 from verifier.cli.options import open_client, service_options, split_service
-from verifier.client.asked import GateEvidence
 from verifier.client.client import Client
-from verifier.errors import InvalidProblem, Unsupported, VerifierError
-from verifier.gating import GateRun
+from verifier.errors import InvalidProblem, NotFound, Unsupported, VerifierError
+from verifier.gating import GateEvidence, GateRun
 
-EXIT_DOES_NOT_HOLD, EXIT_USAGE, EXIT_INCONCLUSIVE = 1, 2, 3
+EXIT_DOES_NOT_HOLD, EXIT_INCONCLUSIVE = 1, 3
 
 
 @click.group()
@@ -164,11 +163,11 @@ def _in_doubt() -> Iterator[None]:
     """Whatever fails is no pass: wrong usage is 2, everything else 3."""
     try:
         yield
-    except (InvalidProblem, Unsupported):
+    except (InvalidProblem, Unsupported, NotFound):  # told by `main` as wrong usage
         raise
     except VerifierError as error:
         click.echo(f"error: {error.message}", err=True)
-        sys.exit(EXIT_USAGE if type(error).__name__ == "NotFound" else EXIT_INCONCLUSIVE)
+        sys.exit(EXIT_INCONCLUSIVE)
     except OSError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(EXIT_INCONCLUSIVE)

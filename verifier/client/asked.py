@@ -6,7 +6,6 @@ from typing import Any, TypedDict, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from verifier.certificate import Certificate
 from verifier.errors import InvalidProblem
 from verifier.methods import BoundMethod, CertifyingMethod
 from verifier.problem import Box, Norm, Problem
@@ -62,25 +61,6 @@ class ReadingOptions:
     channels_last: bool = False
     inputs_names: tuple[str, ...] = ()
     labels_name: str | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class GateEvidence:
-    """What a gate's run rests on.
-
-    Args:
-        record: of the outcomes consumed, text (docs/gate-report.md).
-        certificates: of the model, in the committed order.
-        shown: (index, input, label) of the smallest radii.
-        manifest: of the model, JSON.
-        dataset_size: inputs of the whole data set.
-    """
-
-    record: str
-    certificates: tuple[Certificate, ...]
-    shown: tuple[tuple[int, NDArray[np.float32], int], ...]
-    manifest: str
-    dataset_size: int
 
 
 def problem_of(x: ArrayLike | None, method: CertifyingMethod, asked: Asked) -> Problem:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from verifier.catalogue import Price
-from verifier.client.asked import GateEvidence, ReadingOptions
+from verifier.client.asked import ReadingOptions
 from verifier.client.batch_face import BatchFace
 from verifier.dataset import DatasetInfo, Selection
 from verifier.errors import InvalidProblem
-from verifier.gating import GateProgress, GateRun
+from verifier.gating import GateEvidence, GateProgress, GateRun
 from verifier.job import Job, JobProgress, JobResult, JobSpec, JobState
 from verifier.methods import BoundMethod, CertifyingMethod
 from verifier.model import ModelInfo

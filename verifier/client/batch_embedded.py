@@ -7,11 +7,11 @@ from contextlib import aclosing
 from pathlib import Path
 
 from verifier.catalogue import Price
-from verifier.client.asked import GateEvidence, ReadingOptions
+from verifier.client.asked import ReadingOptions
 from verifier.client.batch_remote import open_files
 from verifier.client.embedded import EmbeddedService
 from verifier.dataset import DatasetInfo
-from verifier.gating import GateProgress, GateRun
+from verifier.gating import GateEvidence, GateProgress, GateRun
 from verifier.job import Job, JobProgress, JobResult, JobSpec, JobState
 from verifier.wire.jobs import row_to_word, spec_to_json
 
@@ -130,5 +130,4 @@ class EmbeddedBatch:
 
     async def gate_evidence(self, run_id: str) -> GateEvidence:
         """See `BatchFace`."""
-        found = await (await self._embedded.house()).gatekeeper.evidence(run_id)
-        return GateEvidence(**vars(found))
+        return await (await self._embedded.house()).gatekeeper.evidence(run_id)

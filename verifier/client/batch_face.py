@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Protocol
 
 from verifier.catalogue import Price
-from verifier.client.asked import GateEvidence, ReadingOptions
+from verifier.client.asked import ReadingOptions
 from verifier.dataset import DatasetInfo
-from verifier.gating import GateProgress, GateRun
+from verifier.gating import GateEvidence, GateProgress, GateRun
 from verifier.job import Job, JobProgress, JobResult, JobSpec, JobState
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import grpc
 
 from verifier.catalogue import Price
-from verifier.client.asked import GateEvidence, ReadingOptions
+from verifier.client.asked import ReadingOptions
 from verifier.client.connection import errors_of_the_house, messages
 from verifier.dataset import DatasetInfo
-from verifier.gating import GateProgress, GateRun
+from verifier.gating import GateEvidence, GateProgress, GateRun
 from verifier.job import Job, JobProgress, JobResult, JobSpec, JobState
 from verifier.v1 import datasets_pb2 as ds
 from verifier.v1 import datasets_pb2_grpc, gates_pb2_grpc, jobs_pb2_grpc

@@ -1,5 +1,6 @@
 """Names of data sets, and their files: added once, the same inputs forever."""
 
+import hashlib
 import time
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ from verifier.datasets.files import Dataset, DatasetFiles, corrupt
 from verifier.datasets.incoming import Incoming
 from verifier.datasets.source import Extent
 from verifier.errors import Conflict, NotFound
+from verifier.storage import requests
 from verifier.storage.database import Database
 from verifier.storage.pages import page_of
 from verifier.storage.schema import DATASET_NAMES, DATASETS
@@ -130,17 +132,23 @@ class Datasets:
             page = found[:size]
             return table.infos(rows, project, page), str(page[-1].sequence) if len(found) > size else ""
 
-    def remove(self, name: str, project: str = DEFAULT_PROJECT) -> None:
+    def remove(self, name: str, project: str = DEFAULT_PROJECT, request_id: str = "") -> None:
         """Remove a name, and its data set when that was the last; or, by digest, a data set and its names.
 
-        Whoever has it open reads on.
+        Whoever has it open reads on. A repeated request_id is answered without doing it again.
 
         Raises:
+            AlreadyExists: the request_id came with another name; reason REQUEST_ID_REUSED.
             Conflict: a job uses the data set; reason DATASET_IN_USE.
             NotFound, InvalidProblem: as for `get`.
         """
         with self._files.locked():
             with self._database.write() as rows:
+                fingerprint = hashlib.sha256(f"remove data set\0{name}".encode()).hexdigest()
+                if request_id:
+                    if requests.remembered(rows, request_id, fingerprint) is not None:
+                        return
+                    requests.remember(rows, request_id, fingerprint, "removed", self._clock())
                 found = table.resolve(rows, project, name)
                 of_set = DATASET_NAMES.c.project == project, DATASET_NAMES.c.digest == found.digest
                 removed = rows.execute(delete(DATASET_NAMES).where(*of_set, DATASET_NAMES.c.name == name))

@@ -96,7 +96,8 @@ class DatasetServicer(datasets_pb2_grpc.DatasetServiceServicer):
     async def DeleteDataset(self, request: ds.DeleteDatasetRequest, _context: Any) -> empty_pb2.Empty:
         """See the proto."""
         check_request_id(request.request_id, "request_id")
-        await asyncio.to_thread(self._datasets.remove, parse_name("datasets", request.name))
+        name = parse_name("datasets", request.name)
+        await asyncio.to_thread(self._datasets.remove, name, request_id=request.request_id)
         return empty_pb2.Empty()
 
 
